@@ -1,0 +1,5 @@
+"""Runs the command from an uninstalled checkout: `python cli.py score …`."""
+
+from curate.cli import main
+
+main()

@@ -1,0 +1,19 @@
+"""Tells which rows of a dataset are worth training on, and proves it: the facade, a table of contents of the Python API."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_FACADE: dict[str, str] = {}
+
+__all__ = ["__version__", *_FACADE]
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name when it is first asked for, so that `import curate` stays instant."""
+    if name in _FACADE:
+        module, _, attribute = _FACADE[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    if name in ("samplers", "scorers", "testing"):
+        return importlib.import_module(f"curate.{name}")
+    raise AttributeError(f"module 'curate' has no attribute {name!r}")

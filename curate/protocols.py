@@ -1,0 +1,121 @@
+"""The whole surface that a plug-in meets: what a scorer and a sampler are, and what they are handed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.rng import KeyedRandom
+
+Array = NDArray[Any]
+Rows = NDArray[np.int64]
+Columns = Mapping[str, Array]
+State = dict[str, Array]
+Keep = Literal["high", "low", "middle"]
+Sign = Literal[-1, 0, 1]
+
+
+class Shard(Mapping[str, Array]):
+    """A range of rows with the signal columns that a scorer asked for in `requires`.
+
+    `shard["dynamics.loss"]` is (n, epochs) float32; `"eval.loss@3"` is that column after epoch 3, (n,); `"probs.final"` is
+    (n, classes) float32; `"label"` is (n,) int64. `rows` are the positions in the source, (n,) int64; `seed` is that of the
+    run at hand. Arrays are read-only and may be memory-mapped.
+    """
+
+    def __init__(self, rows: Rows, columns: Columns, seed: int = 0) -> None:
+        self.rows = rows
+        self.seed = seed
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> Array:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """The number of rows, not of columns."""
+        return len(self.rows)
+
+
+class Scorer(Protocol):
+    """Gives every row one number, `score`, and any named extra columns.
+
+    `requires`, `hard_sign`, `keep` and `passes` are known after `__init__`, which stores and validates its keyword-only
+    options and does no work. `settle` is called once the run's length is known.
+    """
+
+    requires: Sequence[str]
+    hard_sign: Sign
+    keep: Keep
+    passes: int
+    combine: Literal["mean", "sum"]
+    version: int
+
+    def settle(self, epochs: int) -> "Scorer":
+        """This scorer with every option that was left to the run's length filled in; OptionError if the run is too short."""
+        ...
+
+    def fit(self, shard: Shard, state: State | None) -> State: ...
+
+    def merge(self, states: Sequence[State]) -> State: ...
+
+    def score(self, shard: Shard, state: State | None) -> Columns: ...
+
+
+class PerRow:
+    """A scorer whose number for a row depends on that row alone: write `score_rows`, the rest is here."""
+
+    requires: Sequence[str] = ()
+    hard_sign: Sign = 0
+    keep: Keep = "high"
+    passes: int = 0
+    combine: Literal["mean", "sum"] = "mean"
+    version: int = 1
+
+    def settle(self, epochs: int) -> Self:
+        """Nothing depends on the run's length unless a scorer says so."""
+        return self
+
+    def score_rows(self, shard: Shard) -> Columns:
+        """`score`, (n,) float32, NaN where a row was never seen; further columns under their own names."""
+        raise TypeError(f"{type(self).__name__} has no `score_rows`; a PerRow scorer must define it.")
+
+    def fit(self, shard: Shard, state: State | None) -> State:
+        return {}
+
+    def merge(self, states: Sequence[State]) -> State:
+        return {}
+
+    def score(self, shard: Shard, state: State | None) -> Columns:
+        return self.score_rows(shard)
+
+
+class Pool(Protocol):
+    """The candidate rows of a selection and their columns.
+
+    `pool["score"]` is what `--by` gave, (n,) float64; `pool["label"]` are class codes, (n,) int64; `pool["datamap.confidence"]` is a
+    column of the score store. `rows` are positions in the source, (n,) int64 ascending. `keep` says which end of the score
+    to keep, `hard_sign` which end is hard (0: neither is).
+    """
+
+    rows: Rows
+    keep: Keep
+    hard_sign: Sign
+
+    def __getitem__(self, name: str) -> Array: ...
+
+    def __len__(self) -> int: ...
+
+
+class Sampler(Protocol):
+    """Chooses `k` of a pool's rows. `requires` names the pool columns it reads; options are keyword-only in `__init__`."""
+
+    requires: Sequence[str]
+    version: ClassVar[int]
+
+    def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
+        """Indices *into the pool*, (k,) int64, distinct, in the order picked; and their weights, (k,) float64."""
+        ...

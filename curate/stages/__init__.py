@@ -1,0 +1,1 @@
+"""One file a command: each opens stores, calls the rooms by name, and writes a store."""
