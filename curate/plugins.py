@@ -84,7 +84,6 @@ def options_of(instance: object) -> dict[str, Any]:
     return {name: getattr(instance, name) for name in signature(type(instance))}
 
 
-@cache
 def signature(cls: type[Any]) -> dict[str, inspect.Parameter]:
     """The keyword options of a method's constructor by name."""
     own = cls.__init__ is not object.__init__
