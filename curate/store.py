@@ -1,0 +1,340 @@
+"""A store: a folder of Arrow shards with a manifest, which any Arrow reader opens and which survives a crash."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError, did_you_mean
+from curate.files import TEMPORARY, checksum, plain_os_errors, write_json, write_whole
+from curate.locks import LOCK
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LOG = "log.jsonl"
+DEFAULT_SHARD_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished file of a table: where it lies, which rows it holds, and what proves that it is whole."""
+
+    file: str
+    bytes: int
+    checksum: str
+    first: int = 0
+    rows: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file of a store that does not read back as it was written."""
+
+    file: str
+    problem: str
+
+
+class Store:
+    """A folder with a manifest and tables; a table is a list of files that were written whole.
+
+    `kind` says what the folder is for ("scores", "run", "selection", …), `dataset` from what content it was made, `job` by which
+    parameters. `settled` holds what was fixed at the start and stays fixed when the job resumes (threads, device, shard size).
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self._manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Store":
+        """Reads the manifest of an existing store; InputError where there is none, DamagedStoreError where it does not parse."""
+        folder = Path(path)
+        file = folder / MANIFEST
+        if not file.is_file():
+            known = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+            hint = "" if folder.is_dir() else did_you_mean(folder.name, known)
+            raise InputError(f'"{folder}" is not a store: it has no {MANIFEST}.{hint} `curate score DATA --scorer … --out DIR` makes one.')
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            tables = manifest["tables"]
+            manifest["kind"], manifest["dataset"], manifest["job"], manifest["settled"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise DamagedStoreError(
+                f'The manifest "{file}" is damaged ({type(error).__name__}: {error}). Restore it from a backup, '
+                "or start anew with --overwrite; the shards beside it are untouched."
+            ) from error
+        if manifest.get("format", 0) > FORMAT:
+            raise InputError(
+                f'Store "{folder}" has format {manifest["format"]}, this version reads up to {FORMAT}. Upgrade: pip install -U curatekit'
+            )
+        manifest["tables"] = {name: _table_from_json(value) for name, value in tables.items()}
+        return cls(folder, manifest)
+
+    @classmethod
+    def create(
+        cls, path: str | Path, kind: str, *, dataset: Mapping[str, Any], job: Mapping[str, Any], settled: Mapping[str, Any]
+    ) -> "Store":
+        """A new, empty store; OtherJobError where the folder holds anything that is not ours."""
+        folder = Path(path)
+        refuse_foreign(folder)
+        manifest = {"format": FORMAT, "kind": kind, "dataset": dict(dataset), "job": dict(job), "settled": dict(settled), "tables": {}}
+        store = cls(folder, manifest)
+        store.save()
+        return store
+
+    @property
+    def kind(self) -> str:
+        return str(self._manifest["kind"])
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        return dict(self._manifest["dataset"])
+
+    @property
+    def job(self) -> dict[str, Any]:
+        return dict(self._manifest["job"])
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        return dict(self._manifest["settled"])
+
+    @property
+    def tables(self) -> Sequence[str]:
+        return sorted(self._manifest["tables"])
+
+    def update(self, *, job: Mapping[str, Any] | None = None, settled: Mapping[str, Any] | None = None) -> None:
+        """Adds to what the manifest says of the job, and saves it."""
+        self._manifest["job"].update(job or {})
+        self._manifest["settled"].update(settled or {})
+        self.save()
+
+    def about(self, table: str) -> dict[str, Any]:
+        """What made a table."""
+        return dict(self._table(table)["about"])
+
+    def files(self, table: str) -> list[Entry]:
+        """The finished files of a table in row (or epoch) order; none where the table does not exist."""
+        found = self._manifest["tables"].get(table, {"files": {}})["files"]
+        return [found[name] for name in sorted(found)]
+
+    def describe(self, table: str, about: Mapping[str, Any]) -> None:
+        """Opens a table for writing. A table of that name that something else made is an OtherJobError."""
+        known = self._manifest["tables"].setdefault(table, {"about": dict(about), "files": {}})
+        if known["about"] != dict(about):
+            difference = differences(known["about"], about)
+            raise OtherJobError(
+                f'Store "{self.path}" already has a "{table}" made otherwise ({difference}). '
+                f"Give this one another name: --scorer NEWNAME={table}:…"
+            )
+
+    def add_shard(self, table: str, file: str, data: pa.Table, *, first: int = 0, failed: Mapping[str, int] | None = None) -> Entry:
+        """Writes an Arrow file of one record batch, flushes, renames, and only then enters it in the manifest."""
+        path = self.path / table / file
+        write_whole(path, lambda temporary: write_arrow(temporary, data))
+        return self.enter(table, entry_of(path, first=first, rows=data.num_rows, failed=failed))
+
+    def add_file(self, table: str, file: str, write: Callable[[Path], object]) -> Entry:
+        """The same for a file that is not Arrow (weights)."""
+        path = self.path / table / file
+        write_whole(path, write)
+        return self.enter(table, entry_of(path))
+
+    def enter(self, table: str, *entries: Entry) -> Entry:
+        """Notes finished files in the manifest, whoever wrote them, and saves it once."""
+        for entry in entries:
+            self._table(table)["files"][entry.file] = entry
+        self.save()
+        return entries[-1]
+
+    def forget(self, table: str, files: Iterable[str]) -> None:
+        """Strikes files from the manifest, then deletes them; in this order, so that a kill leaves no dangling entry."""
+        gone = list(files)
+        for file in gone:
+            self._table(table)["files"].pop(file, None)
+        self.save()
+        for file in gone:
+            (self.path / table / file).unlink(missing_ok=True)
+
+    def save(self) -> None:
+        tables = {
+            name: {"about": table["about"], "files": {file: asdict(entry) for file, entry in table["files"].items()}}
+            for name, table in self._manifest["tables"].items()
+        }
+        write_json(self.path / MANIFEST, {**self._manifest, "tables": tables})
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A table's shards as one memory-mapped Arrow table; nothing is copied."""
+        parts = [read_arrow(self.path / table / entry.file) for entry in self.files(table)]
+        if not parts:
+            raise InputError(
+                f'Store "{self.path}" has no "{table}".{did_you_mean(table, self.tables)} It holds: {", ".join(self.tables) or "nothing"}.'
+            )
+        whole = pa.concat_tables(parts)
+        return whole.select(list(columns)) if columns is not None else whole
+
+    def column(self, table: str, column: str) -> NDArray[Any]:
+        """One column over all shards; NaN for null numbers. Zero-copy where there is one shard and no null."""
+        whole = self.read(table)
+        if column not in whole.column_names:
+            raise ColumnError(
+                f'"{table}" in store "{self.path}" has no column "{column}".{did_you_mean(column, whole.column_names)} '
+                f"It has: {', '.join(whole.column_names)}."
+            )
+        chunks = [as_numpy(chunk) for chunk in whole.column(column).chunks]
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+    def faults(self, tables: Iterable[str] | None = None) -> list[Fault]:
+        """The files that are missing, cut short or changed, by reading every byte of the named tables (default all)."""
+        found = []
+        for table in self.tables if tables is None else tables:
+            for entry in self.files(table):
+                problem = _problem(self.path / table / entry.file, entry)
+                if problem:
+                    found.append(Fault(f"{table}/{entry.file}", problem))
+        return found
+
+    def drop_damaged(self, tables: Iterable[str] | None = None) -> list[Fault]:
+        """Strikes damaged files from the manifest so that they are made again; says which."""
+        faults = self.faults(tables)
+        for fault in faults:
+            table, _, file = fault.file.partition("/")
+            self._table(table)["files"].pop(file)
+        if faults:
+            self.save()
+        return faults
+
+    def require_whole(self, tables: Iterable[str]) -> None:
+        """DamagedStoreError that names the first bad shard, for stages that only read."""
+        faults = self.faults(tables)
+        if faults:
+            raise DamagedStoreError(
+                f'Shard "{self.path / faults[0].file}" is damaged ({faults[0].problem}), {len(faults)} in all. '
+                "Run the command that made the store again: it recomputes only these."
+            )
+
+    def log(self, what: str, **facts: Any) -> None:
+        """Appends a line to log.jsonl: the only file with a clock in it."""
+        line = json.dumps({"when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "what": what, **facts})
+        with plain_os_errors(self.path / LOG), open(self.path / LOG, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl; one that a kill cut short is left out."""
+        path = self.path / LOG
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def _table(self, name: str) -> dict[str, Any]:
+        try:
+            return self._manifest["tables"][name]  # type: ignore[no-any-return]  # JSON is untyped
+        except KeyError:
+            raise InputError(
+                f'Store "{self.path}" has no "{name}".{did_you_mean(name, self.tables)} It holds: {", ".join(self.tables)}.'
+            ) from None
+
+
+def refuse_foreign(folder: Path) -> None:
+    """OtherJobError where a folder holds anything that a killed job of ours could not have left."""
+    if folder.is_file():
+        raise InputError(f'"{folder}" is a file. Point --out at a folder.')
+    if not folder.is_dir() or (folder / MANIFEST).is_file():
+        return
+    foreign = [p.name for p in folder.iterdir() if p.name != LOCK and not p.name.endswith(TEMPORARY)]
+    if foreign:
+        raise OtherJobError(f'"{folder}" holds something else ({", ".join(sorted(foreign)[:3])}). Point --out at an empty or new folder.')
+
+
+def remove(path: str | Path) -> None:
+    """Empties a store's folder (--overwrite). Only a store is ever deleted: any other folder is an OtherJobError."""
+    folder = Path(path)
+    refuse_foreign(folder)
+    if not (folder / MANIFEST).is_file():
+        return
+    (folder / MANIFEST).rename(folder / (MANIFEST + TEMPORARY))
+    for item in folder.iterdir():
+        if item.name == LOCK:
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
+
+
+def entry_of(path: Path, *, first: int = 0, rows: int = 0, failed: Mapping[str, int] | None = None) -> Entry:
+    """The manifest entry of a file that has just been written."""
+    return Entry(path.name, path.stat().st_size, checksum(path), first, rows, dict(failed or {}))
+
+
+def write_arrow(path: Path, data: pa.Table) -> None:
+    """An uncompressed Arrow IPC file of exactly one record batch, so that a column is one contiguous, memory-mappable buffer."""
+    whole = data.combine_chunks()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, whole.schema) as writer:
+        writer.write_table(whole, max_chunksize=max(1, whole.num_rows))
+
+
+def read_arrow(path: Path) -> pa.Table:
+    """A memory-mapped Arrow IPC file; DamagedStoreError where it does not open."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedStoreError(
+            f'Shard "{path}" does not open ({error}). Run the command that made it again: it recomputes only that shard.'
+        ) from error
+
+
+def as_numpy(chunk: pa.Array) -> NDArray[Any]:
+    """An Arrow array as numpy; null numbers become NaN; fixed-size lists become rows of a matrix."""
+    if pa.types.is_fixed_size_list(chunk.type):
+        return np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)).reshape(len(chunk), chunk.type.list_size)
+    return np.asarray(chunk.to_numpy(zero_copy_only=False))
+
+
+def as_arrow(values: NDArray[Any]) -> pa.Array:
+    """The reverse: NaN scores become null, matrices fixed-size lists, strings strings."""
+    if values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+    return pa.array(values, from_pandas=values.dtype.kind == "f")
+
+
+def shard_ranges(n: int, shard_rows: int) -> list[tuple[int, int]]:
+    """The row ranges [first, stop) of a table's shards."""
+    return [(first, min(first + shard_rows, n)) for first in range(0, n, shard_rows)]
+
+
+def default_shard_rows(n: int) -> int:
+    """65,536 rows a shard, more where that would make over a hundred-odd shards: the manifest is rewritten after each."""
+    rows = DEFAULT_SHARD_ROWS
+    while n > rows * 128:
+        rows *= 2
+    return rows
+
+
+def shard_name(index: int) -> str:
+    return f"part-{index:05d}.arrow"
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """`epochs: 8 there, 10 here; …` for messages."""
+    keys = sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+    return "; ".join(f"{key}: {one.get(key)} there, {other.get(key)} here" for key in keys)
+
+
+def _table_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"about": dict(value["about"]), "files": {name: Entry(**entry) for name, entry in value["files"].items()}}
+
+
+def _problem(path: Path, entry: Entry) -> str:
+    if not path.is_file():
+        return "missing"
+    size = path.stat().st_size
+    if size != entry.bytes:
+        return f"{size} bytes instead of {entry.bytes}"
+    return "" if checksum(path) == entry.checksum else "its checksum differs"
