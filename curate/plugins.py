@@ -41,6 +41,20 @@ class Plugin:
     cls: type[Any]
     options: Mapping[str, Any]
     source_hash: str | None = None
+    where: str | None = None  # NAME or FILE.py:Class, by which another process finds the class; None for an instance
+
+    @classmethod
+    def of(cls, room: Room, instance: Any) -> "Plugin":
+        """The plug-in that an instance stands for, under its listed name where it has one."""
+        kind = type(instance)
+        target = f"{kind.__module__}:{kind.__name__}"
+        listed = next((m.name for m in methods(room).values() if m.target == target), None)
+        name = listed or _snake(kind.__name__)
+        return cls(name, name, kind, options_of(instance), where=listed)
+
+    def portable(self, options: Mapping[str, Any]) -> "Plugin | None":
+        """This plug-in with other options and without its class, which another process looks up; None where it cannot."""
+        return None if self.where is None else Plugin(self.name, self.method, object, dict(options), self.source_hash, self.where)
 
     def build(self) -> Any:
         """The instance; a bad option is an OptionError that names the method."""
@@ -76,7 +90,12 @@ def parse(room: Room, spec: str) -> Plugin:
     else:
         cls, source_hash, method = _load_listed(room, name), None, name
     options = _typed_options(cls, method, match["options"] or "")
-    return Plugin(match["alias"] or method, method, cls, options, source_hash)
+    return Plugin(match["alias"] or method, method, cls, options, source_hash, str(Path(name).absolute()) if source_hash else name)
+
+
+def find_class(room: Room, where: str) -> type[Any]:
+    """The class behind a Plugin's `where`."""
+    return _load_file(room, where)[0] if ".py:" in where else _load_listed(room, where)
 
 
 def options_of(instance: object) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from curate.locks import LOCK
 FORMAT = 1
 MANIFEST = "manifest.json"
 LOG = "log.jsonl"
+RESULT = "result"
 DEFAULT_SHARD_ROWS = 65_536
 
 
@@ -128,12 +129,18 @@ class Store:
     def describe(self, table: str, about: Mapping[str, Any]) -> None:
         """Opens a table for writing. A table of that name that something else made is an OtherJobError."""
         known = self._manifest["tables"].setdefault(table, {"about": dict(about), "files": {}})
-        if known["about"] != dict(about):
-            difference = differences(known["about"], about)
+        made_by = {key: value for key, value in known["about"].items() if key != RESULT}
+        if made_by != dict(about):
+            difference = differences(made_by, about)
             raise OtherJobError(
                 f'Store "{self.path}" already has a "{table}" made otherwise ({difference}). '
                 f"Give this one another name: --scorer NEWNAME={table}:…"
             )
+
+    def conclude(self, table: str, result: Mapping[str, Any]) -> None:
+        """Notes what came of a finished table (counts, stability) beside what made it."""
+        self._table(table)["about"][RESULT] = dict(result)
+        self.save()
 
     def add_shard(self, table: str, file: str, data: pa.Table, *, first: int = 0, failed: Mapping[str, int] | None = None) -> Entry:
         """Writes an Arrow file of one record batch, flushes, renames, and only then enters it in the manifest."""

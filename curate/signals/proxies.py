@@ -1,0 +1,107 @@
+"""Finds the model that a run trains: a built-in by name, `timm:NAME`, `hf:NAME-OR-PATH`, or a function in the user's own file."""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import xxhash
+from torch import nn
+
+from curate.data import Dataset
+from curate.errors import InputError, MissingExtraError, OptionError, UnknownNameError, UsageError, did_you_mean
+from curate.signals.inputs import Inputs, prepare
+from curate.signals.models import MLP, ConvNet, ResNet18, TextBag
+
+Builder = Callable[[Sequence[int], int], nn.Module]
+
+BUILT_IN: Final[Mapping[str, tuple[Builder, tuple[str, ...], str]]] = {
+    "convnet": (ConvNet, ("image",), "three convolutions, for small images; the default for images"),
+    "resnet18": (ResNet18, ("image",), "ResNet-18 with the stem for small images, as in the papers; wants a GPU"),
+    "text_bag": (TextBag, ("text", "text_pair", "chat"), "hashed word n-grams, mean embedding, one hidden layer; the default for text"),
+    "mlp": (MLP, ("table", "embedding"), "two hidden layers; the default for tables and embeddings"),
+}
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A model to be trained: how to build it, what it is called in a manifest (no path), and how it reads the data."""
+
+    name: str
+    build: Builder
+    prepare: Callable[..., Inputs]
+
+
+def find(spec: str | None, data: Dataset) -> Proxy:
+    """The proxy that `--model` names, by default the small built-in one for the data's modality."""
+    name = spec or _default(data)
+    if name.startswith("hf:"):
+        from curate.signals.huggingface import huggingface_proxy
+
+        return huggingface_proxy(name.removeprefix("hf:"))
+    if name.startswith("timm:"):
+        return Proxy(name, lambda shape, classes: _timm(name.removeprefix("timm:"), shape, classes), prepare)
+    if ".py:" in name:
+        return _from_file(name)
+    if name not in BUILT_IN:
+        raise UnknownNameError(
+            f'No model named "{name}".{did_you_mean(name, BUILT_IN)} Built in: {", ".join(BUILT_IN)}; '
+            "else timm:NAME, hf:NAME-OR-PATH or ./file.py:build_model."
+        )
+    builder, modalities, _ = BUILT_IN[name]
+    if data.modality not in modalities:
+        raise OptionError(
+            f'Model "{name}" reads {" or ".join(modalities)}, but "{data.source}" is {data.modality} data. Leave --model out for {_default(data)}.'
+        )
+    return Proxy(name, builder, prepare)
+
+
+def _default(data: Dataset) -> str:
+    return next(name for name, (_, modalities, _) in BUILT_IN.items() if data.modality in modalities)
+
+
+def _timm(name: str, shape: Sequence[int], classes: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise MissingExtraError(f'Model "timm:{name}" needs timm. Install it: pip install "curatekit[timm]"') from None
+    if name not in timm.list_models():
+        raise UnknownNameError(f'timm has no model "{name}".{did_you_mean(name, timm.list_models())}')
+    model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes, in_chans=shape[0])
+    return model
+
+
+def _from_file(name: str) -> Proxy:
+    path_text, _, function = name.rpartition(":")
+    path = Path(path_text).expanduser()
+    if not path.is_file():
+        raise UsageError(f'Model file "{path}" does not exist.')
+    source_hash = xxhash.xxh3_64_hexdigest(path.read_bytes())
+    spec = importlib.util.spec_from_file_location(f"curate_model_{source_hash}", path)
+    assert spec is not None and spec.loader is not None, "a .py path always has a loader"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    build: Any = getattr(module, function, None)
+    if not callable(build):
+        raise UnknownNameError(f'"{path}" has no function "{function}"; write `def {function}(shape, classes): return torch.nn.Module`.')
+
+    def checked(shape: Sequence[int], classes: int) -> nn.Module:
+        model = build(shape, classes)
+        if not isinstance(model, nn.Module):
+            raise InputError(f'"{name}" returned {type(model).__name__}; a torch.nn.Module is expected.')
+        return model
+
+    return Proxy(f"{path.name}:{function}#{source_hash}", checked, prepare)
+
+
+def check_width(model: nn.Module, inputs: Inputs, rows: torch.Tensor, classes: int) -> None:
+    """InputError before hours of work where a model's output does not fit the classes."""
+    model.eval()
+    with torch.no_grad():
+        found = model(*inputs.batch(rows[:2]))
+    if found.ndim != 2 or found.shape[1] != classes:
+        raise InputError(
+            f"The model gives an output of shape {tuple(found.shape)} for 2 rows; (2, {classes}) is expected, a logit a class."
+        )

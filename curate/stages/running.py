@@ -1,0 +1,314 @@
+"""Sees to it that the training runs a command needs are there and whole: reuses, resumes or trains them."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curate.data import Dataset
+from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobError
+from curate.locks import locked
+from curate.progress import Progress
+from curate.scores import describe_dataset, require_same_dataset
+from curate.store import Store, differences
+
+if TYPE_CHECKING:
+    import torch
+
+    from curate.signals.inputs import Inputs
+    from curate.signals.proxies import Proxy
+    from curate.signals.runs import Run
+    from curate.signals.training import Recipe
+
+RUN_TABLES = ("dynamics", "eval", "probs", "checkpoints", "state", "status")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the user said of the training run; None follows the store, else the default for this kind of data."""
+
+    model: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    schedule: str | None = None
+    augment: str | None = None
+    image_size: int | None = None
+    precision: str | None = None
+    checkpoints: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that the user set, without the model."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model" and getattr(self, f.name) is not None}
+
+
+def plan_recipe(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None) -> "tuple[Proxy, Recipe]":
+    """The model and recipe of a run: as the store has them, else the options over the defaults. OtherJobError where the two disagree."""
+    from curate.signals.proxies import find
+    from curate.signals.training import Recipe, default_recipe
+
+    proxy = find(options.model or (known or {}).get("model_spec"), data)
+    if known is None:
+        return proxy, Recipe(**default_recipe(data.modality, proxy.name) | options.given())
+    stored = {key: value for key, value in known.items() if key in {f.name for f in fields(Recipe)}}
+    recipe = Recipe(**stored | options.given())
+    wanted = {"model": proxy.name, **as_json(recipe)}
+    there = {"model": known["model"], **stored}
+    if wanted != there:
+        raise OtherJobError(f"The out folder holds another job ({differences(there, wanted)}). Use another --out, or --overwrite.")
+    return proxy, recipe
+
+
+def require_labels(data: Dataset, needed_by: str) -> None:
+    """ColumnError before any work where the labels cannot train a classifier."""
+    labels = data.labels
+    classes = np.unique(labels[labels >= 0])
+    if len(classes) == 0:
+        raise ColumnError(f'Every label of "{data.source}" (column "{data.label}") is missing, but "{needed_by}" trains on labels.')
+    if len(classes) == 1:
+        raise ColumnError(
+            f'Column "{data.label}" of "{data.source}" has one class only ({data.label_names[classes[0]]}); "{needed_by}" needs two or more.'
+        )
+
+
+class Trainer:
+    """Runs for one dataset and recipe. The inputs are read once, when the first run needs them."""
+
+    def __init__(
+        self, data: Dataset, proxy: "Proxy", recipe: "Recipe", settled: Mapping[str, Any], max_failures: float, progress: Progress
+    ) -> None:
+        import torch
+
+        self.data, self.proxy, self.recipe, self.settled = data, proxy, recipe, settled
+        self.max_failures, self.progress = max_failures, progress
+        self.device = torch.device(settled["device"])
+        self._inputs: Inputs | None = None
+
+    @property
+    def inputs(self) -> "Inputs":
+        if self._inputs is None:
+            sizes = {"image_size": self.recipe.image_size, "augment": self.recipe.augment}
+            self._inputs = self.proxy.prepare(self.data, self.device, self.progress, **sizes)
+            unlabelled = np.flatnonzero(self.data.labels < 0).tolist()
+            self._inputs.failed = {**dict.fromkeys(unlabelled, "no_label"), **self._inputs.failed}  # type: ignore[misc]
+            require_few_failures(self._inputs.failed, len(self.data), self.max_failures)
+        return self._inputs
+
+    def run(self, folder: Path, seed: int, requires: Iterable[str]) -> "Run":
+        """The finished run of one seed in `folder/<key>`, with the signals named."""
+        from curate.signals.runs import STATUS, Run, run_key, status_table
+        from curate.signals.training import STATE, seeded, train
+
+        job = {"model": self.proxy.name, "seed": seed, **as_json(self.recipe)}
+        path = folder / run_key({**job, "label": self.data.label, "inputs": self.data.inputs})
+        with locked(path):
+            if (path / "manifest.json").is_file():
+                store = Store.open(path)
+                for fault in store.drop_damaged():
+                    self.progress.note(f"{path.name}/{fault.file} is damaged ({fault.problem}); it is made again.")
+                _cut_after_gap(store, self.recipe.epochs)
+            else:
+                store = Store.create(path, "run", dataset=describe_dataset(self.data), job=job, settled=self.settled)
+            for table in RUN_TABLES:
+                store.describe(table, {})
+            run = Run(store)
+            if not store.files(STATUS):
+                store.add_shard(STATUS, "part-00000.arrow", status_table(self.inputs.failed))
+            if not run.is_finished or store.files(STATE):
+                model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
+                train(run, model, self.inputs, self.data.labels, self.recipe, device=self.device, progress=self.progress)
+            self.evaluate(run, requires)
+        return run
+
+    def evaluate(self, run: "Run", requires: Iterable[str]) -> None:
+        """Makes the clean passes that are asked for and missing, from the run's checkpoints."""
+        from curate.signals.evaluation import evaluate_checkpoint
+        from curate.signals.runs import EVAL, PROBS, epoch_columns, probs_table
+        from curate.signals.training import seeded
+
+        epochs, needs_probs = run.missing_evaluations(requires)
+        wanted = sorted({*epochs, *([run.epochs] if needs_probs else [])})
+        if not wanted:
+            return
+        model = seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), run.seed).to(self.device)
+        with self.progress.task(f"clean passes (seed {run.seed})", len(wanted) * len(self.data)) as task:
+            for epoch in wanted:
+                started, cpu = time.perf_counter(), time.process_time()
+                means, probs = evaluate_checkpoint(run.checkpoint(epoch), model, self.inputs, self.data.labels, self.device, task)
+                if epoch in epochs:
+                    run.write_epoch(EVAL, epoch, epoch_columns(means))
+                if needs_probs and epoch == run.epochs:
+                    run.store.add_shard(PROBS, "final.arrow", probs_table(probs))
+                run.store.log("evaluation", epoch=epoch, wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
+
+    @property
+    def classes(self) -> int:
+        return max(len(self.data.label_names), int(self.data.labels.max()) + 1)
+
+    def _checked(self, model: "torch.nn.Module") -> "torch.nn.Module":
+        import torch
+
+        from curate.signals.proxies import check_width
+
+        usable = np.setdiff1d(np.arange(min(len(self.data), 4096)), list(self.inputs.failed))[:2]
+        check_width(model.to(self.device), self.inputs, torch.from_numpy(usable).to(self.device), self.classes)
+        return model
+
+
+def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progress) -> Trainer:
+    """A trainer that can make a given run's clean passes; OptionError where its model is not known by name (a recorded loop)."""
+    from curate.signals.proxies import find
+    from curate.signals.training import Recipe
+
+    job = run.store.job
+    if job.get("model_spec", job.get("model")) is None:
+        raise OptionError(
+            f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here and it has no clean passes. '
+            "Choose scorers that read `dynamics.*`, or train here with --model."
+        )
+    recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
+    return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
+
+
+def as_json(recipe: "Recipe") -> dict[str, Any]:
+    """A recipe as the manifest has it."""
+    return asdict(recipe)
+
+
+def reuse(path: str | Path, data: Dataset) -> "list[Run]":
+    """The finished runs in `--run DIR`, refused where they are of another dataset or not finished."""
+    from curate.signals.runs import find_runs
+
+    runs = list(find_runs(path))
+    if not runs:
+        raise OptionError(f'"{path}" holds no training run. A score store with `runs/` is expected, or a folder that a Recorder wrote.')
+    for run in runs:
+        require_same_dataset(run.store, data)
+        if not run.is_finished:
+            raise OptionError(
+                f'Run "{run.store.path}" is not finished ({run.epochs_done} of {run.epochs} epochs). Run its own command again first.'
+            )
+        run.store.require_whole(t for t in run.store.tables if t != "checkpoints")
+    return runs
+
+
+def settle_machine(device: str) -> dict[str, Any]:
+    """What moves rounding, fixed when a job starts and kept when it resumes: device, threads, library versions."""
+    import torch
+
+    chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f'Device "{device}" cannot be used here ({str(error).splitlines()[0]}). Use --device cpu or auto.') from error
+    return {"device": chosen, "threads": torch.get_num_threads(), "torch": torch.__version__, "numpy": np.__version__}
+
+
+def hold_machine(settled: Mapping[str, Any], device: str) -> None:
+    """Puts the machine in the state that a job was started in."""
+    import torch
+
+    if device not in ("auto", settled["device"]):
+        raise OtherJobError(
+            f"The job was started with device {settled['device']}, --device says {device}. Leave it out, or use another --out."
+        )
+    torch.set_num_threads(settled["threads"])
+    torch.use_deterministic_algorithms(settled["device"] == "cpu", warn_only=True)
+
+
+def require_few_failures(failed: Mapping[int, str], n: int, max_failures: float) -> None:
+    """TooManyFailuresError, by reason, where more rows failed than the share tolerated."""
+    from curate.errors import TooManyFailuresError
+
+    if len(failed) <= max_failures * n:
+        return
+    reasons: dict[str, int] = {}
+    for reason in failed.values():
+        reasons[reason] = reasons.get(reason, 0) + 1
+    named = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    raise TooManyFailuresError(
+        f"{len(failed):,} of {n:,} rows cannot be scored ({named}; the first is row {min(failed)}); {max_failures:.1%} are tolerated. "
+        f"Mend them, or allow more with --max-failures {min(1, np.ceil(len(failed) / n * 100) / 100):g}."
+    )
+
+
+def estimate(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, seeds: Sequence[int]) -> dict[str, float]:
+    """Seconds, memory and disk that the runs will take, from timing a few steps on the first rows."""
+    import torch
+
+    from curate.progress import Silent
+    from curate.signals.training import seeded
+
+    few = data.select(np.arange(min(len(data), 4 * recipe.batch_size), dtype=np.int64))
+    inputs = proxy.prepare(few, torch.device(device), Silent(), image_size=recipe.image_size, augment=recipe.augment)
+    classes = max(2, len(data.label_names))
+    model = seeded(lambda: proxy.build(inputs.shape, classes), 0).to(device)
+    seconds = _time_steps(model, inputs, len(few), recipe.batch_size, device)
+    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    per_row = float(np.prod(inputs.shape)) if data.modality == "image" else 4.0 * inputs.shape[0] if len(inputs.shape) == 1 else 400.0
+    n = len(data)
+    kept = {"all": recipe.epochs, "last": 1, "none": 0}[recipe.checkpoints]
+    return {
+        "seconds": seconds * n * recipe.epochs * len(seeds),
+        "memory": n * (min(per_row, 4096) + 48 + 4 * classes) + 12 * weights,
+        "disk": len(seeds) * (n * 36 * recipe.epochs + kept * weights + 4 * weights),
+    }
+
+
+def require_room(folder: Path, need: float) -> None:
+    """DoesNotFitError where the disk has less room than the job is going to need."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if need > free:
+        raise DoesNotFitError(
+            f'The job needs about {need / 1e9:.1f} GB on the disk of "{folder}", which has {free / 1e9:.1f} GB free. '
+            "Free some room, choose another --out, or keep fewer weights with --checkpoints last."
+        )
+
+
+def require_memory(need: float) -> None:
+    """DoesNotFitError where the machine has less memory than the job is going to need."""
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else np.inf
+    if need > have:
+        raise DoesNotFitError(
+            f"The job needs about {need / 1e9:.1f} GB of memory, the machine has {have / 1e9:.1f} GB. Use --limit or a smaller --image-size."
+        )
+
+
+def _time_steps(model: "torch.nn.Module", inputs: "Inputs", n: int, batch: int, device: str) -> float:
+    import torch
+
+    usable = torch.tensor([row for row in range(n) if row not in inputs.failed], device=device)
+    if not len(usable):
+        return 0.0
+    model.train(len(usable) > 1)
+    times = []
+    for rows in usable.split(batch)[:4] * 2:
+        started = time.perf_counter()
+        model(*inputs.batch(rows)).float().sum().backward()
+        times.append((time.perf_counter() - started) / len(rows))
+    return float(np.median(times)) * 1.4  # the optimiser, the augmentation and the recorder
+
+
+def _cut_after_gap(store: Store, epochs: int) -> None:
+    """A run continues from its last whole epoch; what follows a damaged one, or has no state to go on from, is made again."""
+    from curate.signals.runs import epoch_name
+
+    done = {entry.file for entry in store.files("dynamics")}
+    whole = next((e for e in range(epochs) if epoch_name(e + 1, "arrow") not in done), epochs)
+    if whole == epochs:
+        return
+    resumable = epoch_name(whole, "safetensors") in {entry.file for entry in store.files("state")}
+    keep = whole if resumable else 0
+    for table, suffix in (("dynamics", "arrow"), ("eval", "arrow"), ("checkpoints", "safetensors")):
+        kept = {epoch_name(e, suffix) for e in range(1, keep + 1)}
+        store.forget(table, [entry.file for entry in store.files(table) if entry.file not in kept])
+    store.forget("probs", [entry.file for entry in store.files("probs")])

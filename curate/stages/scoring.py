@@ -1,0 +1,343 @@
+"""`curate score`: one training run, every scorer that reads it, Arrow shards in a store."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from curate.data import Dataset
+from curate.errors import InputError, OptionError, OtherDatasetError, OtherJobError, UsageError
+from curate.locks import locked
+from curate.plugins import Plugin, options_of, parse
+from curate.progress import Progress, Silent
+from curate.protocols import Scorer
+from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
+from curate.stages import running, shards
+from curate.stages.running import RunOptions
+from curate.stages.shards import RUN_SIGNALS, ShardTask
+from curate.store import Fault, Store, default_shard_rows, remove, shard_name, shard_ranges
+
+if TYPE_CHECKING:
+    from curate.signals.runs import Run
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A scorer that was asked for, under the name that its shards will bear."""
+
+    name: str
+    plugin: Plugin
+    scorer: Scorer
+
+    @property
+    def reads_run(self) -> bool:
+        return any(name.split(".")[0] in RUN_SIGNALS for name in self.scorer.requires)
+
+
+def score(
+    data: Dataset,
+    scorers: Sequence[str | Scorer],
+    *,
+    out: str | Path,
+    seed: int = 0,
+    seeds: int | None = None,
+    run: str | Path | None = None,
+    from_store: str | Path | None = None,
+    max_failures: float = 0.01,
+    shard_rows: int | None = None,
+    workers: int = 1,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Scores:
+    """Scores every row with every scorer and returns the store in `out`, opened.
+
+    `scorers` are `[AS=]NAME[:option=value,…]`, `FILE.py:Class`, or instances. Those that read a training run share one run a seed, trained as
+    `options` say (`model`, `epochs`, `batch_size`, `optimizer`, `lr`, `schedule`, `augment`, `precision`, …: `RunOptions`), taken from `run`, or already in the
+    store. Scorers that are there already, made the same way, cost nothing. The same call after a kill goes on where it stopped.
+    `from_store` takes row-local scores over for every row whose content is unchanged.
+
+    Raises OptionError and ColumnError before any work, OtherJobError where `out` holds another job, TooManyFailuresError where more
+    than a share `max_failures` of the rows cannot be scored.
+    """
+    progress = progress or Silent()
+    folder = Path(out)
+    asked = _ask(scorers)
+    check_before(data, asked, max_failures, workers)
+    if overwrite:
+        remove(folder)
+    with locked(folder):
+        job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
+        job.max_failures, job.workers = max_failures, workers
+        job.borrow(from_store)
+        job.do()
+    return Scores.open(folder)
+
+
+def check_before(data: Dataset, asked: Sequence[Asked], max_failures: float, workers: int) -> None:
+    """Everything that can be known to be wrong before the first row is read."""
+    if not 0 <= max_failures <= 1:
+        raise OptionError(f"max_failures is a share of the rows, 0 … 1; got {max_failures}.")
+    if workers < 1:
+        raise OptionError(f"workers must be 1 or more, got {workers}.")
+    for one in asked:
+        shards.require_known_signals(one.name, one.scorer.requires, data)
+        if one.reads_run:
+            if len(data) < 2:
+                raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')
+            running.require_labels(data, one.name)
+
+
+def _ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
+    if not scorers:
+        raise UsageError("No scorer is asked for. Name one or more: --scorer aum --scorer el2n. `curate list scorers` shows them.")
+    asked = []
+    for one in scorers:
+        plugin = parse("scorers", one) if isinstance(one, str) else Plugin.of("scorers", one)
+        asked.append(Asked(plugin.name, plugin, plugin.build()))
+    names = [one.name for one in asked]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f'Scorer "{name}" is asked for {names.count(name)} times. Give one another name: --scorer OTHER={name}:…')
+        if name in (ROWS, "runs"):
+            raise UsageError(f'A score cannot be called "{name}", which the store uses itself. Give it another name: --scorer OTHER={name}')
+    return asked
+
+
+class _Job:
+    """One call of `score`: what the store says and what was asked for, brought together, then done."""
+
+    max_failures = 0.01
+    workers = 1
+
+    def __init__(
+        self,
+        data: Dataset,
+        folder: Path,
+        asked: Sequence[Asked],
+        seed: int,
+        seeds: int | None,
+        run: str | Path | None,
+        options: RunOptions,
+        device: str,
+        shard_rows: int | None,
+        progress: Progress,
+    ) -> None:
+        self.data, self.folder, self.progress = data, folder, progress
+        self.needs_run = any(one.reads_run for one in asked)
+        self.given_runs = running.reuse(run, data) if run is not None else []
+        self.borrowed: Scores | None = None
+        self.store = self._open(seed, seeds, device, shard_rows)
+        self.seeds: list[int] = list(self.store.job["seeds"])
+        self._settle_run(options)
+        self.asked = [Asked(one.name, one.plugin, one.scorer.settle(self.epochs)) if one.reads_run else one for one in asked]
+        self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
+
+    def _open(self, seed: int, seeds: int | None, device: str, shard_rows: int | None) -> Store:
+        found = [run.seed for run in self.given_runs] or [seed + i for i in range(seeds or 1)]
+        if not (self.folder / "manifest.json").is_file():
+            settled = running.settle_machine(device) if self.needs_run else {}
+            settled["shard_rows"] = shard_rows or default_shard_rows(len(self.data))
+            return Store.create(
+                self.folder, "scores", dataset=describe_dataset(self.data), job={"seeds": found, "run": None}, settled=settled
+            )
+        store = Scores.open(self.folder).store
+        try:
+            require_same_dataset(store, self.data)
+        except OtherDatasetError as error:
+            raise OtherJobError(str(error)) from None
+        described = describe_dataset(self.data)
+        for role in ("inputs", "label", "id"):
+            if store.dataset.get(role) != described.get(role):
+                there, here = store.dataset.get(role), described.get(role)
+                raise OtherJobError(f'Store "{self.folder}" was made with {role} {there}, here it is {here}. Use another --out.')
+        if (seeds is not None or seed or self.given_runs) and store.job["seeds"] != found:
+            raise OtherJobError(
+                f'Store "{self.folder}" was made with seeds {store.job["seeds"]}, here they are {found}. Use another --out.'
+            )
+        if shard_rows not in (None, store.settled["shard_rows"]):
+            raise OtherJobError(
+                f'Store "{self.folder}" has {store.settled["shard_rows"]} rows a shard, not {shard_rows}. Use another --out.'
+            )
+        if self.needs_run and "device" not in store.settled:
+            store.update(settled=running.settle_machine(device))
+        return store
+
+    def _settle_run(self, options: RunOptions) -> None:
+        if not self.needs_run:
+            if options != RunOptions() or self.given_runs:
+                raise UsageError("None of the scorers reads a training run, so --model, --epochs, --run and the like have no use here.")
+            return
+        known = self.store.job["run"]
+        if self.given_runs:
+            given = _recipe_of(self.given_runs)
+            if known not in (None, given):
+                raise OtherJobError(f'Store "{self.folder}" was made from another run than --run names. Use another --out.')
+            known = given
+            if options.given():
+                running.plan_recipe(options, self.data, known)
+            self.epochs = self.given_runs[0].epochs
+        else:
+            running.hold_machine(self.store.settled, "auto")
+            self.proxy, self.recipe = running.plan_recipe(options, self.data, known)
+            self.epochs = self.recipe.epochs
+            known = {"model": self.proxy.name, "model_spec": _portable(options.model, known), **running.as_json(self.recipe)}
+        self._known = known
+
+    epochs = 0
+
+    def borrow(self, path: str | Path | None) -> None:
+        """Opens the store that unchanged rows take their row-local scores from."""
+        if path is not None:
+            self.borrowed = Scores.open(path)
+            self.borrowed.store.require_whole(self.borrowed.store.tables)
+
+    def do(self) -> None:
+        if self.needs_run:
+            self.store.update(job={"run": self._known})
+        self._report(self.store.drop_damaged())
+        self._write_rows()
+        requires = {name for one in self.asked for name in one.scorer.requires}
+        runs = self._runs(requires) if self.needs_run else []
+        self._score_all(runs)
+
+    def _report(self, faults: Sequence[Fault]) -> None:
+        for fault in faults:
+            self.progress.note(f'Shard "{fault.file}" is damaged ({fault.problem}); it is made again.')
+
+    def _write_rows(self) -> None:
+        """The content hash of each row, by which a later store knows which rows are unchanged."""
+        self.store.describe(ROWS, {"hash": "xxh3-64 of a row's values"})
+        done = {entry.file for entry in self.store.files(ROWS)}
+        for index, (first, stop) in enumerate(self.ranges):
+            if shard_name(index) not in done:
+                table = pa.table({"row": np.arange(first, stop), "hash": self.data.row_hashes[first:stop]})
+                self.store.add_shard(ROWS, shard_name(index), table, first=first)
+
+    def _runs(self, requires: set[str]) -> "list[Run]":
+        if self.given_runs:
+            return self._complete(requires)
+        if any(name.startswith(("eval.", "probs.")) for name in requires) and self.recipe.checkpoints == "none":
+            raise OptionError("Scorers that read clean passes need checkpoints. Leave out --checkpoints none.")
+        trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress)
+        return [trainer.run(self.folder / "runs", seed, requires) for seed in self.seeds]
+
+    def _complete(self, requires: set[str]) -> "list[Run]":
+        """Adds the clean passes that a given run lacks, from its checkpoints, in its own folder."""
+        if any(any(run.missing_evaluations(requires)) for run in self.given_runs):
+            for run in self.given_runs:
+                trainer = running.trainer_of(run, self.data, self.max_failures, self.progress)
+                with locked(run.store.path):
+                    for table in running.RUN_TABLES:
+                        run.store.describe(table, {})
+                    trainer.evaluate(run, requires)
+        return self.given_runs
+
+    def _score_all(self, runs: "Sequence[Run]") -> None:
+        failed = _failed(runs, self.data, self.asked)
+        running.require_few_failures(failed, len(self.data), self.max_failures)
+        total = len(self.asked) * len(self.data)
+        pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) if self.workers > 1 else None
+        with pool or nullcontext(), self.progress.task("score", total) as task:
+            for one in self.asked:
+                started, cpu = time.perf_counter(), _cpu_seconds()
+                self.store.describe(one.name, self._about(one, runs))
+                if self._score_one(one, runs, failed, pool):
+                    self.store.log("score", scorer=one.name, wall=time.perf_counter() - started, cpu=_cpu_seconds() - cpu)
+                task.advance(len(self.data))
+
+    def _score_one(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], pool: Executor | None) -> bool:
+        done = {entry.file for entry in self.store.files(one.name)}
+        todo = [index for index in range(len(self.ranges)) if shard_name(index) not in done]
+        if todo:
+            tasks = [self._task(one, runs, failed, index) for index in range(len(self.ranges))]
+            in_pool = pool is not None and tasks[0].is_portable
+            each = pool.map if in_pool and pool is not None else map
+            states = shards.fit_states(one.scorer, tasks, each)
+            work = [tasks[index].with_states(states) for index in todo]
+            for entry in each(shards.write_shard, work):
+                self.store.enter(one.name, entry)
+        result = {"unscored": Scores(self.store).failed(one.name)}
+        if len(self.seeds) > 1:
+            result["stability"] = shards.stability(self.store, one.name, self.seeds)  # type: ignore[assignment]
+        if self.store.about(one.name).get("result") != result:
+            self.store.conclude(one.name, result)
+        return bool(todo)
+
+    def _task(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], index: int) -> ShardTask:
+        first, stop = self.ranges[index]
+        return ShardTask(
+            path=self.folder / one.name / shard_name(index),
+            name=one.name,
+            plugin=one.plugin.portable(options_of(one.scorer)),
+            scorer=one.scorer,
+            first=first,
+            stop=stop,
+            seeds=tuple(self.seeds),
+            runs=tuple(run.store.path for run in runs),
+            data=self.data,
+            failed={row: why for row, why in failed.items() if first <= row < stop},
+            borrowed=self.borrowed.path if self.borrowed and shards.is_row_local(one.scorer) and _same(one, self.borrowed) else None,
+        )
+
+    def _about(self, one: Asked, runs: "Sequence[Run]") -> dict[str, Any]:
+        keys = [run.store.path.name for run in runs] if one.reads_run else []
+        return describe_scorer(one, self.seeds, keys)
+
+
+def describe_scorer(one: Asked, seeds: Sequence[int], runs: Sequence[str]) -> dict[str, Any]:
+    """What the manifest says of a score: enough to make it again and to know whether it still holds."""
+    scorer = one.scorer
+    about = {
+        "method": one.plugin.method,
+        "options": {name: list(v) if isinstance(v, tuple) else v for name, v in options_of(scorer).items()},
+        "version": scorer.version,
+        "hard_sign": scorer.hard_sign,
+        "keep": scorer.keep,
+        "combine": scorer.combine,
+        "requires": list(scorer.requires),
+        "seeds": list(seeds),
+        "runs": list(runs),
+    }
+    return about | ({"source": one.plugin.source_hash} if one.plugin.source_hash else {})
+
+
+def _same(one: Asked, borrowed: Scores) -> bool:
+    if one.name not in borrowed.names:
+        return False
+    about, own = borrowed.about(one.name), describe_scorer(one, [], [])
+    return all(about.get(key) == own.get(key) for key in ("method", "options", "version", "requires", "source"))
+
+
+def _failed(runs: "Sequence[Run]", data: Dataset, asked: Sequence[Asked]) -> dict[int, str]:
+    failed: dict[int, str] = {}
+    for run in runs:
+        failed |= run.failed()
+    if any("text" in one.scorer.requires for one in asked):
+        failed |= shards.empty_texts(data)
+    return failed
+
+
+def _recipe_of(runs: "Sequence[Run]") -> dict[str, Any]:
+    return {key: value for key, value in runs[0].store.job.items() if key != "seed"}
+
+
+def _portable(model: str | None, known: Mapping[str, Any] | None) -> str | None:
+    """The model as the user named it, so that a later call may leave it out; not kept where it is a path on this machine."""
+    if known is not None:
+        return known.get("model_spec")
+    return model if model is None or not (".py:" in model or model.startswith(("hf:/", "hf:.", "hf:~"))) else None
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -1,0 +1,228 @@
+"""One shard of one scorer: a pure function of files and parameters to a file, so that any process may do it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.data import Dataset
+from curate.errors import ColumnError, InputError, UsageError
+from curate.files import write_whole
+from curate.plugins import Plugin, find_class
+from curate.protocols import Scorer, Shard, State
+from curate.scores import ROWS, Scores, join_seeds
+from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
+
+RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
+ROW_SIGNALS: Final = ("text", "embedding")
+NOT_PRESENTED: Final = "not_presented"
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything that scoring rows first … stop-1 depends on."""
+
+    path: Path
+    name: str
+    plugin: Plugin | None
+    scorer: Scorer | None
+    first: int
+    stop: int
+    seeds: tuple[int, ...]
+    runs: tuple[Path, ...]
+    data: Dataset
+    failed: Mapping[int, str]
+    borrowed: Path | None
+    states: tuple[State | None, ...] = ()
+
+    @property
+    def is_portable(self) -> bool:
+        """Whether another process can do it: it must find the class and open the rows by itself."""
+        return self.plugin is not None and self.data.recipe is not None
+
+    def with_states(self, states: Sequence[State | None]) -> "ShardTask":
+        return replace(self, states=tuple(states))
+
+    def built(self) -> Scorer:
+        if self.scorer is not None:
+            return self.scorer
+        assert self.plugin is not None and self.plugin.where is not None, "a task without a scorer is portable"
+        found: Scorer = find_class("scorers", self.plugin.where)(**self.plugin.options)
+        return found
+
+    def shards(self) -> list[Shard]:
+        """The rows with the signals that the scorer asks for, one a seed."""
+        from curate.signals.runs import Run
+
+        requires = self.built().requires
+        runs = [Run.open(path) for path in self.runs] or [None] * len(self.seeds)
+        rows = np.arange(self.first, self.stop)
+        own = {name: _of_data(self.data, name, self.first, self.stop) for name in requires if name.split(".")[0] not in RUN_SIGNALS}
+        wanted = [name for name in requires if name not in own]
+        made = []
+        for seed, run in zip(self.seeds, runs, strict=True):
+            columns = own | (run.columns(wanted, self.first, self.stop) if run is not None else {})
+            for column in columns.values():
+                column.flags.writeable = False
+            made.append(Shard(rows, columns, seed))
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What crosses to another process: names and numbers; the dataset as its recipe, the scorer as its plug-in."""
+        return {**self.__dict__, "scorer": None, "data": dict(self.data.recipe or {})}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from curate.loading import load
+
+        self.__dict__.update({**state, "data": load(**state["data"])})
+
+
+def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each) -> list[State | None]:
+    """A seed's merged state after all passes; None where a scorer has none."""
+    states: list[State | None] = [None] * len(tasks[0].seeds)
+    for _ in range(scorer.passes):
+        fitted = list(each(_fit, [task.with_states(states) for task in tasks]))  # (shards, seeds)
+        states = [scorer.merge(list(of_seed)) for of_seed in zip(*fitted, strict=True)]
+    return states
+
+
+def write_shard(task: ShardTask) -> Entry:
+    """Scores one shard and writes it whole; the caller enters it in the manifest."""
+    columns = _borrowed(task) if task.borrowed is not None else _computed(task)
+    table, failed = _table(task, columns)
+    write_whole(task.path, lambda temporary: write_arrow(temporary, table))
+    return entry_of(task.path, first=task.first, rows=table.num_rows, failed=failed)
+
+
+def require_known_signals(name: str, requires: Iterable[str], data: Dataset) -> None:
+    """UsageError or ColumnError before any work where a scorer asks for what this data or this version does not have."""
+    for signal in requires:
+        kind = signal.split(".")[0]
+        if kind not in (*RUN_SIGNALS, *ROW_SIGNALS, "label"):
+            raise UsageError(
+                f'Scorer "{name}" requires "{signal}", which nothing provides. There are: dynamics.*, eval.*, probs.final, label, text, embedding.'
+            )
+        if kind == "text" and data.modality not in ("text", "text_pair", "chat"):
+            raise ColumnError(f'Scorer "{name}" reads text, but "{data.source}" is {data.modality} data. Name a text column with --input.')
+        if kind == "embedding" and data.modality not in ("embedding", "table"):
+            raise ColumnError(
+                f'Scorer "{name}" reads embeddings, but "{data.source}" is {data.modality} data. Name a vector column with --input.'
+            )
+
+
+def is_row_local(scorer: Scorer) -> bool:
+    """Whether a row's score depends on that row's content alone, so that it holds wherever the row turns up."""
+    return bool(scorer.requires) and scorer.passes == 0 and all(name in ROW_SIGNALS for name in scorer.requires)
+
+
+def empty_texts(data: Dataset, step: int = 8192) -> dict[int, str]:
+    """Rows without any text, (row → reason)."""
+    spans = ((start, data.texts(start, min(start + step, len(data)))) for start in range(0, len(data), step))
+    return {start + i: "empty_text" for start, texts in spans for i, text in enumerate(texts) if not (text or "").strip()}
+
+
+def stability(store: Store, name: str, seeds: Sequence[int]) -> float:
+    """Mean pairwise Spearman correlation of the seeds' scores, over rows that all of them scored."""
+    from scipy.stats import rankdata
+
+    columns = np.stack([store.column(name, f"score_seed{seed}") for seed in seeds])
+    ranks = np.stack([rankdata(column) for column in columns[:, ~np.isnan(columns).any(axis=0)]])
+    pairs = [float(np.corrcoef(ranks[i], ranks[j])[0, 1]) for i, j in combinations(range(len(seeds)), 2)]
+    return round(float(np.mean(pairs)), 6) if np.isfinite(pairs).all() else 0.0
+
+
+def _fit(task: ShardTask) -> list[State]:
+    scorer = task.built()
+    return [scorer.fit(shard, state) for shard, state in zip(task.shards(), task.states, strict=True)]
+
+
+def _computed(task: ShardTask) -> dict[str, NDArray[Any]]:
+    return _score(task, task.shards())
+
+
+def _score(task: ShardTask, shards: Sequence[Shard]) -> dict[str, NDArray[Any]]:
+    scorer = task.built()
+    states = task.states or (None,) * len(shards)
+    parts = [scorer.score(shard, state) for shard, state in zip(shards, states, strict=True)]
+    for part in parts:
+        _check_columns(task, part, len(shards[0].rows))
+    return join_seeds(parts, scorer.combine, task.seeds)
+
+
+def _check_columns(task: ShardTask, part: Mapping[str, NDArray[Any]], n: int) -> None:
+    """A third party's scorer must not write a store that nothing can read."""
+    if "score" not in part:
+        raise InputError(f'Scorer "{task.name}" gave the columns {", ".join(part) or "none"}; one called "score" is expected.')
+    for name, column in part.items():
+        if len(np.asarray(column)) != n:
+            raise InputError(f'Scorer "{task.name}" gave {len(np.asarray(column))} values of "{name}" for {n} rows; one a row is expected.')
+    if np.asarray(part["score"]).dtype != np.float32:
+        raise InputError(f'Scorer "{task.name}" gave scores of type {np.asarray(part["score"]).dtype}; float32 is expected.')
+    infinite = np.flatnonzero(np.isinf(part["score"]))
+    if len(infinite):
+        row = task.first + int(infinite[0])
+        raise InputError(
+            f'Scorer "{task.name}" gave an infinite score (first at row {row}). A score is finite, or NaN where there is none.'
+        )
+
+
+def _borrowed(task: ShardTask) -> dict[str, NDArray[Any]]:
+    """Unchanged rows, known by their content hash, keep their columns; only the others are scored."""
+    assert task.borrowed is not None, "called with a store to borrow from"
+    old = Scores.open(task.borrowed)
+    hashes = old.store.column(ROWS, "hash")
+    order = np.argsort(hashes, kind="stable")
+    wanted = task.data.row_hashes[task.first : task.stop]
+    at = np.minimum(np.searchsorted(hashes, wanted, sorter=order), len(hashes) - 1)
+    found = hashes[order[at]] == wanted
+    source = order[at]
+    full = task.shards()
+    fresh = _score(task, [_subset(shard, np.flatnonzero(~found)) for shard in full]) if not found.all() else {}
+    columns = {}
+    for name in old.columns(task.name):
+        values = as_numpy(old.table(task.name).column(name).combine_chunks())[source]
+        if name in fresh:
+            values = values.astype(fresh[name].dtype)
+            values[~found] = fresh[name]
+        columns[name] = values
+    return columns
+
+
+def _subset(shard: Shard, index: NDArray[np.int64]) -> Shard:
+    return Shard(shard.rows[index], {name: shard[name][index] for name in shard}, shard.seed)
+
+
+def _table(task: ShardTask, columns: Mapping[str, NDArray[Any]]) -> tuple[pa.Table, dict[str, int]]:
+    n = task.stop - task.first
+    score = np.array(columns["score"], np.float32)
+    status = np.full(n, None, object)
+    status[np.isnan(score)] = NOT_PRESENTED
+    for row, why in task.failed.items():
+        score[row - task.first] = np.nan
+        status[row - task.first] = why
+    arrays: dict[str, pa.Array] = {"row": pa.array(np.arange(task.first, task.stop))}
+    if task.data.id is not None:
+        arrays["id"] = task.data.column(task.data.id).slice(task.first, n).combine_chunks()
+    arrays |= {"score": pa.array(score, from_pandas=True), "status": pa.array(status, pa.string())}
+    arrays |= {name: _arrow(np.asarray(values)) for name, values in columns.items() if name != "score"}
+    reasons, counts = np.unique(status[status != None].astype(str), return_counts=True)  # noqa: E711  # elementwise, on objects
+    return pa.table(arrays), {str(reason): int(count) for reason, count in zip(reasons, counts, strict=True)}
+
+
+def _arrow(values: NDArray[Any]) -> pa.Array:
+    return pa.array(values, pa.string()) if values.dtype.kind in "OUS" else as_arrow(values)
+
+
+def _of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
+    if name == "label":
+        return data.labels[first:stop].copy()
+    if name == "embedding":
+        return data.matrix(first, stop)
+    return np.array([text or "" for text in data.texts(first, stop)], object)
