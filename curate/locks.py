@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from curate.errors import OtherJobError
-from curate.files import plain_os_errors
+from curate.disk import plain_os_errors
 
 LOCK = ".lock"
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError, did_you_mean
-from curate.files import TEMPORARY, checksum, plain_os_errors, write_json, write_whole
+from curate.disk import TEMPORARY, checksum, plain_os_errors, write_json, write_whole
 from curate.locks import LOCK
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from curate.data import Dataset
 from curate.errors import ColumnError, InputError, UsageError
-from curate.files import write_whole
+from curate.disk import write_whole
 from curate.plugins import Plugin, find_class
 from curate.protocols import Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
