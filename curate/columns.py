@@ -20,7 +20,19 @@ Kind = Literal["image", "text", "number", "bool", "class", "vector", "messages",
 Peek = Callable[[str], Sequence[str | None]]
 
 LABEL_NAMES: Final = ("label", "labels", "target", "class", "intent", "category", "y")
-TEXT_NAMES: Final = ("text", "sentence", "content", "document", "review", "question", "utterance", "headline", "comment", "tweet", "article")
+TEXT_NAMES: Final = (
+    "text",
+    "sentence",
+    "content",
+    "document",
+    "review",
+    "question",
+    "utterance",
+    "headline",
+    "comment",
+    "tweet",
+    "article",
+)
 VECTOR_NAMES: Final = ("embedding", "embeddings", "vector", "features")
 PAIR_NAMES: Final = (
     ("premise", "hypothesis"),

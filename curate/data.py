@@ -15,9 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from curate import chat, fingerprint, labels
+from curate import chat
 from curate.columns import Modality, kinds_of, require
 from curate.errors import ColumnError
+from curate.fingerprint import fingerprint as content_fingerprint
+from curate.fingerprint import hash_rows, logical_schema, read_image_file
+from curate.labels import Classes, encode, find_classes
 
 if TYPE_CHECKING:
     import datasets
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
 # A string column of a table becomes this many 0/1 columns.
 BUCKETS: Final = 32
-_PEEK: Final = 1000
+# Rows of a column that are looked at where names do not tell what it is.
+PEEK: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +65,23 @@ class Dataset:
     @cached_property
     def schema(self) -> dict[str, str]:
         """Column name to logical type, as the fingerprint covers it."""
-        return fingerprint.logical_schema(self.features.arrow_schema)
+        return logical_schema(self.features.arrow_schema)
 
     @cached_property
     def row_hashes(self) -> NDArray[np.uint64]:
         """A content hash a row, (n,) uint64; one pass over all columns, streamed."""
         pieces = (self._rows(tuple(self.schema), start, stop) for start, stop in self._spans())
-        return fingerprint.hash_rows(pieces, image_root=self.image_root)
+        return hash_rows(pieces, image_root=self.image_root)
 
     @cached_property
     def fingerprint(self) -> str:
         """32 hex digits of content: column names, logical types and values in row order, wherever and however they are stored."""
-        return fingerprint.fingerprint(self.schema, self.row_hashes)
+        return content_fingerprint(self.schema, self.row_hashes)
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """Class codes, (n,) int64, -1 where the label is missing; ColumnError without a label column that can be used."""
-        return labels.encode(self.column(self._label()), self._classes, self._label())
+        return encode(self.column(self._label()), self._classes, self._label())
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -103,7 +107,7 @@ class Dataset:
             rows = self._rows(self.inputs, start, stop).to_pylist()
             return [chat.joined(chat.render(row, self.chat_template)) for row in rows]
         name = self.inputs[column]
-        return _to_text(self._rows((name,), start, stop).column(0))
+        return to_text(self._rows((name,), start, stop).column(0))
 
     def images(self, start: int, stop: int) -> "list[Image.Image | None]":
         """The decoded images of rows start … stop-1, upright; None where one is missing or does not decode."""
@@ -139,16 +143,12 @@ class Dataset:
         ]
         return np.concatenate(parts, axis=1)
 
-    def peek(self, name: str) -> list[str | None]:
-        """The first texts of a column."""
-        return _to_text(self._rows((name,), 0, min(_PEEK, len(self))).column(0))
-
     @cached_property
-    def _classes(self) -> labels.Classes:
+    def _classes(self) -> Classes:
         if self.classes_of is not None:
             return self.classes_of._classes
         name = self._label()
-        return labels.find_classes(self.column(name), getattr(self.features[name], "names", None), name)
+        return find_classes(self.column(name), getattr(self.features[name], "names", None), name)
 
     def _label(self) -> str:
         if self.label is None:
@@ -185,7 +185,8 @@ class Dataset:
         return {}
 
 
-def _to_text(column: pa.ChunkedArray) -> list[str | None]:
+def to_text(column: pa.ChunkedArray) -> list[str | None]:
+    """A column's values as texts; bytes that are not UTF-8 become U+FFFD."""
     if not (pt.is_string(column.type) or pt.is_large_string(column.type)):
         column = column.cast(pa.string())
     try:
@@ -198,7 +199,7 @@ def _to_text(column: pa.ChunkedArray) -> list[str | None]:
 def _decode(cell: Mapping[str, Any] | None, root: Path | None) -> "Image.Image | None":
     from PIL import Image, ImageOps
 
-    content = cell and (cell["bytes"] or fingerprint.read_image_file(cell["path"], root))
+    content = cell and (cell["bytes"] or read_image_file(cell["path"], root))
     if not content:
         return None
     try:
@@ -211,7 +212,7 @@ def _decode(cell: Mapping[str, Any] | None, root: Path | None) -> "Image.Image |
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    values = column.cast(pa.float64(), safe=False).to_numpy()
+    values: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     with np.errstate(over="ignore"):  # beyond float32 is infinite, as the docstring says
         return values.astype(np.float32)
 
@@ -231,7 +232,7 @@ def _one_hot(column: pa.ChunkedArray, name: str) -> NDArray[np.float32]:
 def _vectors(column: pa.ChunkedArray, width: int) -> NDArray[np.float32]:
     """(rows, width) of a list column; a missing row is NaN throughout."""
     present = column.is_valid().to_numpy()
-    values = pc.list_flatten(column).cast(pa.float32(), safe=False).to_numpy()
+    values: NDArray[np.float32] = pc.list_flatten(column).cast(pa.float32(), safe=False).to_numpy()
     if present.all():
         return values.reshape(-1, width)
     matrix = np.full((len(column), width), np.nan, np.float32)

@@ -51,7 +51,7 @@ def encode(column: pa.ChunkedArray, classes: Classes, name: str) -> NDArray[np.i
     column = _plain(column, name)
     if column.type != classes.values.type:
         raise ColumnError(f'Column "{name}" is {column.type} here, and {classes.values.type} where its classes were found. Use one type.')
-    codes = pc.index_in(column, classes.values).fill_null(-1).to_numpy().astype(np.int64)
+    codes: NDArray[np.int64] = pc.index_in(column, classes.values).fill_null(-1).to_numpy().astype(np.int64)
     missing = pc.is_null(column).to_numpy()
     if pt.is_integer(column.type):
         missing = missing | pc.equal(column, -1).fill_null(False).to_numpy()
@@ -62,6 +62,11 @@ def encode(column: pa.ChunkedArray, classes: Classes, name: str) -> NDArray[np.i
             f'"{column[int(unknown[0])].as_py()}". Mend these rows, or load the data in which every class occurs.'
         )
     return codes
+
+
+def is_all_missing(column: pa.ChunkedArray) -> bool:
+    """Whether no row has a label, as in test splits whose labels are kept secret."""
+    return not pt.is_nested(column.type) and pc.unique(column.drop_null()).to_pylist() in ([], [-1])
 
 
 def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -98,7 +103,8 @@ def _without_missing(values: pa.Array, name: str) -> pa.Array:
     known = values.filter(pc.not_equal(values, -1))
     if known.to_pylist() == [1] and len(values) == 2:
         raise ColumnError(
-            f'Column "{name}" holds -1 and 1, and -1 stands for a missing label. If these are two classes, write them as 0 and 1 or as names.'
+            f'Column "{name}" holds -1 and 1, and -1 stands for a missing label. '
+            "If these are two classes, write them as 0 and 1 or as names."
         )
     return known
 
@@ -108,8 +114,8 @@ def _check_range(column: pa.ChunkedArray, n_classes: int, name: str) -> None:
     outside = np.flatnonzero((codes < -1) | (codes >= n_classes))
     if len(outside):
         raise ColumnError(
-            f'Column "{name}" has {len(outside)} labels outside 0 … {n_classes - 1} ({n_classes} classes), first {codes[outside[0]]} in row '
-            f"{outside[0]}. Mend these rows, or the ClassLabel feature."
+            f'Column "{name}" has {len(outside)} labels outside 0 … {n_classes - 1} ({n_classes} classes), '
+            f"first {codes[outside[0]]} in row {outside[0]}. Mend these rows, or the ClassLabel feature."
         )
     if len(codes) and (codes == -1).all():
         raise ColumnError(f'All {len(codes)} labels in column "{name}" are missing. Name another with --label COLUMN.')
