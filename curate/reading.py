@@ -1,0 +1,118 @@
+"""Around every read by other libraries: looks at a file before, keeps them quiet, and says in one line what was wrong with it."""
+
+import csv
+import importlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import pyarrow as pa
+
+from curate.errors import ColumnError, InputError, MissingExtraError
+
+_HUB_HINT: Final = "Check the name, the network, and HF_HUB_OFFLINE; a private set needs `hf auth login`."
+
+
+def check_before(file: str, builder: str, separator: str = ",") -> None:
+    """InputError for an empty file, ColumnError for two columns of one name or rows wider than the head, which readers pass over."""
+    if not os.path.getsize(file):
+        raise InputError(f'File "{file}" is empty (0 bytes); data with at least one row is expected. Write it again.')
+    if builder == "parquet":
+        import pyarrow.parquet as pq
+
+        with explain_failures([file], file, builder):
+            names = pq.read_schema(file).names
+        check_names(names, file)
+    elif builder == "csv" and file.endswith((".csv", ".tsv")):
+        with open(file, encoding="utf-8-sig", errors="replace", newline="") as lines:
+            rows = csv.reader(lines, delimiter=separator)
+            head, first = next(rows, []), next(rows, [])
+        check_names(head, file)
+        if len(first) > len(head):
+            raise InputError(
+                f'File "{file}" has {len(head)} column names and {len(first)} fields in the first row. Name every column, or mend the row.'
+            )
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """ColumnError where two columns have one name."""
+    double = sorted({name for name in names if list(names).count(name) > 1}) if len(set(names)) < len(names) else []
+    if double:
+        raise ColumnError(f'"{source}" has more than one column "{double[0]}"; names must differ. Rename or drop one.')
+
+
+@contextmanager
+def explain_failures(files: Sequence[str], source: str, builder: str) -> Iterator[None]:
+    """Keeps `datasets` silent while the body reads, and turns what it raises into an InputError that names file and cause."""
+    import datasets
+
+    try:
+        with _quiet():
+            yield
+    except ImportError as failed:
+        raise MissingExtraError(f'Reading "{source}" needs a package that is not installed: {failed}') from failed
+    except (datasets.exceptions.DatasetsError, pa.ArrowException, ValueError, OSError, NotImplementedError) as failed:
+        if builder == "hub":
+            tried = "no file or folder of that name is here, and the Hugging Face hub gave"
+            raise InputError(f'"{source}" could not be loaded: {tried}: {_cause(failed)} {_HUB_HINT}') from failed
+        culprit = next(filter(None, (_explain(file, builder) for file in files)), None)
+        text = culprit or f'Cannot read "{source}" as {builder}: {_cause(failed)} Write it again, or check that it is what its name says.'
+        raise InputError(text) from failed
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong first; libraries wrap it several times over."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith(".") else f"{line}."
+
+
+def _explain(file: str, builder: str) -> str | None:
+    """What is wrong with a text file and in which line, or which of many binary ones is damaged; None where this cannot tell."""
+    if "://" in file or not os.path.isfile(file):
+        return None
+    if builder in ("csv", "json"):
+        return _bad_line(file, is_jsonl=builder == "json" and not file.endswith(".json"))
+    return None
+
+
+def _bad_line(file: str, *, is_jsonl: bool) -> str | None:
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = line.decode("utf-8")
+                if is_jsonl and text.strip():
+                    json.loads(text.lstrip("\ufeff"))
+            except UnicodeDecodeError as bad:
+                return (
+                    f'File "{file}" is not UTF-8: byte 0x{line[bad.start]:02x} in line {number}. '
+                    f"Re-encode it, for instance: iconv -f latin1 -t utf-8 FILE > NEW."
+                )
+            except json.JSONDecodeError as bad:
+                return f'File "{file}" has no valid JSON in line {number}: {bad.msg}. One object a line is expected; mend or drop the line.'
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no log lines from `datasets` and the hub's client; both as they were afterwards."""
+    import datasets
+
+    hub = importlib.import_module("huggingface_hub.utils")  # its names are public, and not declared so
+
+    level = datasets.utils.logging.get_verbosity()
+    bars = [(datasets.are_progress_bars_disabled, datasets.disable_progress_bars, datasets.enable_progress_bars)]
+    bars.append((hub.are_progress_bars_disabled, hub.disable_progress_bars, hub.enable_progress_bars))
+    shown = [(disable, enable) for is_disabled, disable, enable in bars if not is_disabled()]
+    datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)
+    for disable, _ in shown:
+        disable()
+    try:
+        yield
+    finally:
+        datasets.utils.logging.set_verbosity(level)
+        for _, enable in shown:
+            enable()
