@@ -4,7 +4,14 @@ import importlib
 
 __version__ = "0.1.0"
 
-_FACADE: dict[str, str] = {}
+_FACADE: dict[str, str] = {
+    "Dataset": "curate.data:Dataset",
+    "Recorder": "curate.signals.recorder:Recorder",
+    "Scores": "curate.scores:Scores",
+    "load": "curate.loading:load",
+    "score": "curate.stages.scoring:score",
+    "select": "curate.stages.selecting:select",
+}
 
 __all__ = ["__version__", *_FACADE]
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from curate.errors import OtherJobError
 from curate.disk import plain_os_errors
+from curate.errors import OtherJobError
 
 LOCK = ".lock"
 

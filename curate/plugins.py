@@ -98,6 +98,11 @@ def find_class(room: Room, where: str) -> type[Any]:
     return _load_file(room, where)[0] if ".py:" in where else _load_listed(room, where)
 
 
+def stage(name: str) -> types.ModuleType:
+    """A stage by name, for code below that must not import one (the recorder's `score`)."""
+    return importlib.import_module(f"curate.stages.{name}")
+
+
 def options_of(instance: object) -> dict[str, Any]:
     """The constructor options of an instance, read back from the attributes of the same names."""
     return {name: getattr(instance, name) for name in signature(type(instance))}

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError, did_you_mean
 from curate.disk import TEMPORARY, checksum, plain_os_errors, write_json, write_whole
+from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError, did_you_mean
 from curate.locks import LOCK
 
 FORMAT = 1
@@ -160,6 +160,12 @@ class Store:
             self._table(table)["files"][entry.file] = entry
         self.save()
         return entries[-1]
+
+    def drop_table(self, table: str) -> None:
+        """Strikes a whole table, then deletes its folder."""
+        self._manifest["tables"].pop(table, None)
+        self.save()
+        shutil.rmtree(self.path / table, ignore_errors=True)
 
     def forget(self, table: str, files: Iterable[str]) -> None:
         """Strikes files from the manifest, then deletes them; in this order, so that a kill leaves no dangling entry."""

@@ -53,7 +53,8 @@ def find(spec: str | None, data: Dataset) -> Proxy:
     builder, modalities, _ = BUILT_IN[name]
     if data.modality not in modalities:
         raise OptionError(
-            f'Model "{name}" reads {" or ".join(modalities)}, but "{data.source}" is {data.modality} data. Leave --model out for {_default(data)}.'
+            f'Model "{name}" reads {" or ".join(modalities)}, but "{data.source}" is {data.modality} data. '
+            f'Leave --model out for "{_default(data)}".'
         )
     return Proxy(name, builder, prepare)
 

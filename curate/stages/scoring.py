@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from curate.data import Dataset
 from curate.errors import InputError, OptionError, OtherDatasetError, OtherJobError, UsageError
+from curate.loading import load
 from curate.locks import locked
 from curate.plugins import Plugin, options_of, parse
 from curate.progress import Progress, Silent
@@ -43,7 +44,7 @@ class Asked:
 
 
 def score(
-    data: Dataset,
+    data: Any,
     scorers: Sequence[str | Scorer],
     *,
     out: str | Path,
@@ -59,11 +60,11 @@ def score(
     progress: Progress | None = None,
     **options: Any,
 ) -> Scores:
-    """Scores every row with every scorer and returns the store in `out`, opened.
+    """Scores every row of `data` (whatever `curate.load` takes) with every scorer and returns the store in `out`, opened.
 
-    `scorers` are `[AS=]NAME[:option=value,…]`, `FILE.py:Class`, or instances. Those that read a training run share one run a seed, trained as
-    `options` say (`model`, `epochs`, `batch_size`, `optimizer`, `lr`, `schedule`, `augment`, `precision`, …: `RunOptions`), taken from `run`, or already in the
-    store. Scorers that are there already, made the same way, cost nothing. The same call after a kill goes on where it stopped.
+    `scorers` are `[AS=]NAME[:option=value,…]`, `FILE.py:Class`, or instances. Those that read a training run share one run a
+    seed, trained as `options` say (`model`, `epochs`, `batch_size`, `optimizer`, `lr`, `schedule`, `augment`, `precision`, …: the fields of
+    `RunOptions`), taken from `run`, or already in the store. Scorers that are there already, made the same way, cost nothing. The same call after a kill goes on where it stopped.
     `from_store` takes row-local scores over for every row whose content is unchanged.
 
     Raises OptionError and ColumnError before any work, OtherJobError where `out` holds another job, TooManyFailuresError where more
@@ -71,6 +72,7 @@ def score(
     """
     progress = progress or Silent()
     folder = Path(out)
+    data = load(data)
     asked = _ask(scorers)
     check_before(data, asked, max_failures, workers)
     if overwrite:
@@ -290,11 +292,12 @@ class _Job:
         )
 
     def _about(self, one: Asked, runs: "Sequence[Run]") -> dict[str, Any]:
-        keys = [run.store.path.name for run in runs] if one.reads_run else []
-        return describe_scorer(one, self.seeds, keys)
+        if not one.reads_run:
+            return describe_scorer(one, self.seeds)
+        return describe_scorer(one, self.seeds) | {"runs": [run.store.path.name for run in runs], "epochs": self.epochs}
 
 
-def describe_scorer(one: Asked, seeds: Sequence[int], runs: Sequence[str]) -> dict[str, Any]:
+def describe_scorer(one: Asked, seeds: Sequence[int]) -> dict[str, Any]:
     """What the manifest says of a score: enough to make it again and to know whether it still holds."""
     scorer = one.scorer
     about = {
@@ -306,7 +309,6 @@ def describe_scorer(one: Asked, seeds: Sequence[int], runs: Sequence[str]) -> di
         "combine": scorer.combine,
         "requires": list(scorer.requires),
         "seeds": list(seeds),
-        "runs": list(runs),
     }
     return about | ({"source": one.plugin.source_hash} if one.plugin.source_hash else {})
 
@@ -314,7 +316,7 @@ def describe_scorer(one: Asked, seeds: Sequence[int], runs: Sequence[str]) -> di
 def _same(one: Asked, borrowed: Scores) -> bool:
     if one.name not in borrowed.names:
         return False
-    about, own = borrowed.about(one.name), describe_scorer(one, [], [])
+    about, own = borrowed.about(one.name), describe_scorer(one, [])
     return all(about.get(key) == own.get(key) for key in ("method", "options", "version", "requires", "source"))
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, InputError, UsageError
 from curate.disk import write_whole
+from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
 from curate.protocols import Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
@@ -107,7 +107,8 @@ def require_known_signals(name: str, requires: Iterable[str], data: Dataset) -> 
         kind = signal.split(".")[0]
         if kind not in (*RUN_SIGNALS, *ROW_SIGNALS, "label"):
             raise UsageError(
-                f'Scorer "{name}" requires "{signal}", which nothing provides. There are: dynamics.*, eval.*, probs.final, label, text, embedding.'
+                f'Scorer "{name}" requires "{signal}", which nothing provides. '
+                "There are: dynamics.*, eval.*, probs.final, label, text, embedding."
             )
         if kind == "text" and data.modality not in ("text", "text_pair", "chat"):
             raise ColumnError(f'Scorer "{name}" reads text, but "{data.source}" is {data.modality} data. Name a text column with --input.')

@@ -1,0 +1,84 @@
+"""The dataset card of a selection: what it is, where its rows come from, and the command that makes it again."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def selection_card(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """README.md with the hub's YAML head. `about` is how the rows were chosen, `report` what came of it."""
+    parts = [_head(report["kept"], dataset), _provenance(about, dataset, report), _by_class(report), _again(about)]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _head(kept: int, dataset: Mapping[str, Any]) -> str:
+    bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+    size = next((name for bound, name in bounds if kept < bound), "10M<n<100M")
+    return "\n".join(
+        [
+            "---",
+            "configs:",
+            "- config_name: default",
+            "  data_files:",
+            "  - split: train",
+            "    path: data/train-*.parquet",
+            "size_categories:",
+            f"- {size}",
+            "tags:",
+            "- curate",
+            "- data-selection",
+            "---",
+            "",
+            "# A selection made by curate",
+            "",
+            f"{kept:,} of {dataset['rows']:,} rows of the dataset with content fingerprint `{dataset['fingerprint']}`.",
+            "The licence and terms of the source apply.",
+            "",
+        ]
+    )
+
+
+def _provenance(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    rows = {
+        "source fingerprint": f"`{dataset['fingerprint']}`",
+        "sampler": f"`{about['sampler']}` {_options(about['sampler_options'])}" if about["sampler"] else "none (a filter)",
+        "by": f"`{about['by']}`, keeping {about['keep']}" if about["by"] else "",
+        "budget": about["budget"] or "",
+        "where": f"`{about['where']}`" if about["where"] else "",
+        "within": f"{about['within']:,} rows chosen before" if about["within"] else "",
+        "per class": "yes" if about["per_class"] else "",
+        "seed": about["seed"],
+        "scores": _scores(about["scores"]),
+        "shared with a random pick": f"{report['overlap_with_random']:.1%} (a random pick would share {report['overlap_expected']:.1%})",
+    }
+    lines = ["## How the rows were chosen", "", "| | |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows.items() if value not in ("", None)), ""])
+
+
+def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    return "; ".join(
+        f"`{name}` = {about.get('method', name)} {_options(about.get('options', {}))} v{about.get('version', 1)}"
+        for name, about in scores.items()
+    )
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in options.items())
+
+
+def _by_class(report: Mapping[str, Any]) -> str:
+    if not report.get("classes"):
+        return ""
+    lines = ["## Shares kept by class", "", "| class | kept | of | share |", "| --- | --- | --- | --- |"]
+    for name, (kept, total) in report["classes"].items():
+        lines.append(f"| {_plain(name)} | {kept:,} | {total:,} | {kept / total if total else 0:.1%} |")
+    return "\n".join([*lines, ""])
+
+
+def _again(about: Mapping[str, Any]) -> str:
+    return f"## The command that makes it again\n\n```\n{about['command']}\n```\n" if about.get("command") else ""
+
+
+def _plain(name: str) -> str:
+    """A class name is the dataset's, so it must not become markup."""
+    return name.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("\n", " ")[:80]

@@ -1,0 +1,230 @@
+"""The recorder: three lines in any training loop, and every logit scorer is at hand afterwards."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from curate.data import Dataset
+from curate.errors import ColumnError, InputError, OtherJobError, UsageError
+from curate.loading import load
+from curate.locks import locked
+from curate.scores import Scores, describe_dataset, require_same_dataset
+from curate.signals.runs import CHECKPOINTS, DYNAMICS, Run, epoch_columns, epoch_name
+from curate.signals.sums import RowSums
+from curate.store import Store, default_shard_rows, remove
+
+if TYPE_CHECKING:
+    from curate.protocols import Scorer
+
+RUN = "runs/recorded"
+
+
+class Recorder:
+    """Records what each presentation says of its row, while a loop of your own trains.
+
+        recorder = Recorder("runs/mine", data)
+        for epoch in range(5):
+            for rows, x, y in loader:
+                logits = model(x)
+                recorder.log(rows, logits, y)
+                …
+            recorder.end_epoch(model)
+        scores = recorder.score(["aum", "forgetting", "datamap"])
+
+    `rows` are positions in `data`, in any order; a row may come twice in a batch, or not at all. Memory: 44 bytes a row on the
+    logits' device and, with `kappa` (which `tdds` reads), classes x 4 bytes a row more. Each epoch writes 32 bytes a row to
+    `out`. A folder with a recording is continued with `resume=True` and emptied with `overwrite=True`.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        data: Any,
+        *,
+        classes: int | None = None,
+        seed: int = 0,
+        kappa: bool = True,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.data: Dataset = data if isinstance(data, Dataset) else load(data)
+        self.out = Path(out)
+        self._classes = classes
+        self._kappa = kappa
+        self._sums: RowSums | None = None
+        self._labels: Tensor | None = None
+        self._kind: str | None = None
+        if overwrite:
+            remove(self.out)
+        self._run = self._open(seed, resume)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is being recorded, from 1."""
+        return self._run.epochs_done + 1
+
+    def log(
+        self,
+        rows: Tensor | NDArray[np.int64] | Sequence[int],
+        logits: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        loss: Tensor | None = None,
+    ) -> None:
+        """Adds one batch: logits (b, classes) and labels (b,), by default the dataset's own; or `loss`, (b,), without class logits.
+
+        Costs one pass over the logits, about a millisecond for 512 x 100 on a CPU core; the graph is not touched.
+        Presentations whose loss is not finite are skipped. InputError for rows out of range or logits of another width.
+        """
+        if (logits is None) == (loss is None):
+            raise UsageError("log() takes either logits or loss=…, one of the two.")
+        kind = "loss" if logits is None else "logits"
+        if self._kind not in (None, kind):
+            raise UsageError(f"This epoch was begun with {self._kind}; log() cannot go on with {kind}.")
+        self._kind = kind
+        values = logits if logits is not None else loss
+        assert values is not None, "one of the two is given"
+        where = self._checked_rows(rows, len(values)).to(values.device, non_blocking=True)
+        sums = self._sums_for(values)
+        if logits is None:
+            sums.add_loss(where, values.reshape(-1))
+        else:
+            given = self._own_labels(values.device)[where] if labels is None else labels.to(values.device)
+            sums.add_logits(where, values, given.long())
+
+    def end_epoch(self, model: nn.Module | None = None) -> None:
+        """Writes the epoch to disk, and the model's weights beside it where one is given."""
+        if self._sums is None or not int(self._sums.visits.sum()) + int(self._sums.skipped):
+            raise InputError(f"No row was logged in epoch {self.epoch}. Call recorder.log(rows, logits, labels) once a batch.")
+        columns = self._sums.means()
+        if self._kind == "loss":
+            columns = {name: columns[name] for name in ("loss", "visits")}
+        with locked(self.out):
+            if model is not None:
+                state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+                self._run.store.add_file(CHECKPOINTS, epoch_name(self.epoch, "safetensors"), lambda path: save_file(state, str(path)))
+            self._run.write_epoch(DYNAMICS, self.epoch, epoch_columns(columns))
+        self._sums.clear()
+        self._kind = None
+
+    def score(self, scorers: "Sequence[str | Scorer]", **options: Any) -> Scores:
+        """Scores what has been recorded so far into `out`; asked again after more epochs, the scores are made anew."""
+        from curate.plugins import stage
+
+        if not self._run.epochs_done:
+            raise InputError("Nothing is recorded yet. Call end_epoch() at least once before score().")
+        self._drop_scores_of_shorter_runs()
+        found: Scores = stage("scoring").score(self.data, scorers, out=self.out, run=self._run.store.path, **options)
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """The recorder's memory in mid-epoch, to go with the loop's own checkpoint."""
+        sums = {} if self._sums is None else {name: value.clone() for name, value in self._sums.state_dict().items()}
+        return {"epoch": self.epoch, "kind": self._kind, "sums": sums, "classes": self._sums.classes if self._sums else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to where `state` was taken; epochs that were written since are dropped, to be recorded again."""
+        if state["epoch"] > self.epoch:
+            raise InputError(
+                f'The state is of epoch {state["epoch"]}, but "{self.out}" holds {self._run.epochs_done}. Is it another recording?'
+            )
+        with locked(self.out):
+            for table, suffix in ((DYNAMICS, "arrow"), (CHECKPOINTS, "safetensors")):
+                kept = {epoch_name(e, suffix) for e in range(1, state["epoch"])}
+                self._run.store.forget(table, [e.file for e in self._run.store.files(table) if e.file not in kept])
+        self._kind = state["kind"]
+        self._sums = None
+        if state["sums"]:
+            device = state["sums"]["sums"].device
+            self._sums = RowSums(len(self.data), state["classes"], device=device, with_kappa="previous" in state["sums"])
+            try:
+                self._sums.load_state_dict(state["sums"])
+            except ValueError as error:
+                raise InputError(f"{error}.") from None
+
+    def merge(self, state: Mapping[str, Any]) -> None:
+        """Adds what another rank recorded of this epoch (its `state_dict`), so that one rank writes for all."""
+        if state["epoch"] != self.epoch:
+            raise InputError(
+                f"The other rank is in epoch {state['epoch']}, this one in {self.epoch}. Merge before end_epoch of the same epoch."
+            )
+        if not state["sums"]:
+            return
+        if self._sums is None:
+            self.load_state_dict(state)
+        else:
+            self._sums.merge(state["sums"])
+            self._kind = self._kind or state["kind"]
+
+    def _open(self, seed: int, resume: bool) -> Run:
+        described = describe_dataset(self.data)
+        with locked(self.out):
+            path = self.out / RUN
+            if (path / "manifest.json").is_file():
+                run = Run.open(path)
+                if not resume:
+                    raise OtherJobError(
+                        f'"{self.out}" holds a recording of {run.epochs_done} epochs. '
+                        "Pass resume=True to go on with it, overwrite=True to start anew."
+                    )
+                require_same_dataset(run.store, self.data)
+                return run
+            if not (self.out / "manifest.json").is_file():
+                Store.create(
+                    self.out,
+                    "scores",
+                    dataset=described,
+                    job={"seeds": [seed], "run": None},
+                    settled={"shard_rows": default_shard_rows(len(self.data))},
+                )
+            store = Store.create(path, "run", dataset=described, job={"model": None, "seed": seed}, settled={})
+            for table in (DYNAMICS, CHECKPOINTS):
+                store.describe(table, {})
+            return Run(store)
+
+    def _checked_rows(self, rows: Any, batch: int) -> Tensor:
+        where = torch.as_tensor(rows).reshape(-1)
+        if where.dtype.is_floating_point or where.dtype == torch.bool:
+            raise InputError(f"rows must be whole numbers, got {where.dtype}.")
+        if len(where) != batch:
+            raise InputError(f"{len(where)} rows came with {batch} outputs; one row an output is expected.")
+        if where.device.type == "cpu" and len(where):
+            low, high = int(where.min()), int(where.max())
+            if low < 0 or high >= len(self.data):
+                raise InputError(f"Row {low if low < 0 else high} is out of range: the dataset has rows 0 … {len(self.data) - 1}.")
+        return where.long()
+
+    def _sums_for(self, values: Tensor) -> RowSums:
+        if self._kind == "logits":
+            if values.ndim != 2 or values.shape[1] < 2:
+                raise InputError(f"Logits of shape {tuple(values.shape)}; (batch, classes) with two or more classes is expected.")
+            expected = self._classes or (self._sums.classes if self._sums is not None else None) or self._known_classes()
+            if expected is not None and values.shape[1] != expected:
+                raise InputError(f"Logits are {values.shape[1]} wide, but there are {expected} classes. Pass classes=… if that is meant.")
+        if self._sums is None:
+            classes = values.shape[1] if self._kind == "logits" else None
+            self._sums = RowSums(len(self.data), classes, device=values.device, with_kappa=self._kappa and classes is not None)
+        return self._sums
+
+    def _known_classes(self) -> int | None:
+        return len(self.data.label_names) if self.data.label is not None else None
+
+    def _own_labels(self, device: torch.device) -> Tensor:
+        if self.data.label is None:
+            raise ColumnError(f'"{self.data.source}" has no label column, so log() needs labels.')
+        if self._labels is None or self._labels.device != device:
+            self._labels = torch.from_numpy(self.data.labels.copy()).to(device)
+        return self._labels
+
+    def _drop_scores_of_shorter_runs(self) -> None:
+        store = Store.open(self.out)
+        stale = [name for name in Scores(store).names if store.about(name).get("epochs") not in (None, self._run.epochs_done)]
+        with locked(self.out):
+            for name in stale:
+                store.drop_table(name)
