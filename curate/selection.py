@@ -1,5 +1,7 @@
 """A selection: which rows of one dataset, in which order picked, with which weight; the folder that `curate select` writes."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import InputError
+from curate.errors import InputError, OtherDatasetError
 from curate.scores import require_same_dataset
-from curate.store import Store
+from curate.store import Store, as_numpy, read_arrow
 
 if TYPE_CHECKING:
     import datasets
@@ -21,77 +23,81 @@ FILE: Final = "selection.arrow"
 CARD: Final = "README.md"
 
 
+@dataclass(frozen=True, eq=False)
 class Selection:
-    """Row numbers over one source, ascending, with the order in which they were picked and their weights."""
+    """Rows of one source, ascending, with the order in which they were picked and their weights.
 
-    def __init__(self, store: Store, data: Dataset | None = None) -> None:
-        self.store = store
-        self._data = data
+    `table` has row (int64), order (int64, 0 picked first), weight (float64, 1 unless the sampler weighs) and the user's `id` where one was
+    named. `dataset_about` says of which content, `job` how they were chosen, `report` what came of it.
+    """
+
+    table: pa.Table = field(repr=False)
+    dataset_about: Mapping[str, Any] = field(repr=False)
+    job: Mapping[str, Any]
+    report: Mapping[str, Any]
+    data: Dataset | None = field(default=None, repr=False)
+    path: Path | None = None
+    command: str = field(default="", repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> "Selection":
-        """InputError where the folder holds no selection."""
+        """Reads a selection's folder; InputError where there is none, DamagedStoreError where it does not read back."""
         store = Store.open(path)
         if store.kind != "selection" or not store.files(HERE):
             raise InputError(f'"{path}" holds no selection. `curate select DATA … --out DIR` makes one.')
         store.require_whole([HERE])
-        return cls(store)
-
-    @property
-    def path(self) -> Path:
-        return self.store.path
+        about = store.about(HERE)
+        return cls(read_arrow(store.path / FILE), store.dataset, store.job, about["report"], path=store.path)
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """Positions in the source, (k,) int64, ascending."""
-        return self.store.column(HERE, "row") if len(self.table) else np.empty(0, np.int64)
+        return self._column("row")
 
     @property
     def order(self) -> NDArray[np.int64]:
         """0 for the row picked first, (k,) int64."""
-        return self.store.column(HERE, "order")
+        return self._column("order")
 
     @property
     def weight(self) -> NDArray[np.float64]:
         """Importance weights, (k,) float64; 1 unless the sampler gave others."""
-        return self.store.column(HERE, "weight")
-
-    @property
-    def table(self) -> pa.Table:
-        """row, order, weight, and the user's id where one was named; memory-mapped."""
-        from curate.store import read_arrow
-
-        return read_arrow(self.path / FILE)
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts by class, quantiles of the score, overlap with a random selection of the same size."""
-        report: dict[str, Any] = self.store.about(HERE)["report"]
-        return report
+        return self._column("weight")
 
     def __len__(self) -> int:
-        return self.table.num_rows
+        return int(self.table.num_rows)
 
     def dataset(self) -> "datasets.Dataset":
         """The selected rows as a `datasets.Dataset`, in row order, with the source's own features."""
-        if self._data is not None:
-            return self._data.table.select(self.rows)
-        if DATA not in self.store.tables:
+        if self.data is not None:
+            return self.data.table.select(self.rows)
+        assert self.path is not None, "a selection is over data at hand or was opened from a folder"
+        store = Store.open(self.path)
+        if DATA not in store.tables:
             raise InputError(
-                f'"{self.path}" holds rows only (--rows-only). `curate export {self.path} --data DATA --out DIR` adds the data.'
+                f'"{self.path}" holds rows only (--rows-only). Name the source: `curate export {self.path} --data DATA --out DIR`.'
             )
         import datasets
 
-        files = [str(self.path / DATA / entry.file) for entry in self.store.files(DATA)]
-        return datasets.Dataset.from_parquet(files)
+        return datasets.Dataset.from_parquet([str(self.path / DATA / entry.file) for entry in store.files(DATA)])
 
     def export(self, out: str | Path, *, format: str = "parquet", **options: Any) -> Path:
-        """Writes the selected rows as parquet (hub-ready), arrow, jsonl or ids; see `curate export`."""
+        """Writes the selected rows as parquet (a hub-ready folder), arrow, jsonl or ids; options as `curate.stages.exporting.export`."""
         from curate.plugins import stage
 
-        written: Path = stage("exporting").export(self, out=out, format=format, data=self._data, **options)
+        written: Path = stage("exporting").export(self, out=out, format=format, **options)
         return written
 
     def require_dataset(self, data: Dataset) -> None:
         """OtherDatasetError unless the selection is over this very dataset."""
-        require_same_dataset(self.store, data)
+        if self.path is not None:
+            require_same_dataset(Store.open(self.path), data)
+        elif self.dataset_about["fingerprint"] != data.fingerprint:
+            theirs = self.dataset_about["fingerprint"][:8]
+            raise OtherDatasetError(
+                f'The selection is over dataset {theirs}…, but "{data.source}" is {data.fingerprint[:8]}…. Pass its own.'
+            )
+
+    def _column(self, name: str) -> NDArray[Any]:
+        chunks = [as_numpy(chunk) for chunk in self.table.column(name).chunks]
+        return np.concatenate(chunks) if len(chunks) != 1 else chunks[0]

@@ -1,14 +1,15 @@
-"""`curate export`, and the data that `curate select` writes: a hub-ready folder, or another format."""
+"""`curate export`, and the folder that `curate select` writes: hub-ready parquet with its card, or another format."""
 
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.cards import selection_card
 from curate.data import Dataset
 from curate.disk import write_whole
 from curate.errors import InputError, OptionError, OtherJobError, did_you_mean
@@ -16,8 +17,8 @@ from curate.fingerprint import read_image_file
 from curate.locks import locked
 from curate.progress import Progress, Silent
 from curate.scores import Scores
-from curate.selection import CARD, DATA, HERE, Selection
-from curate.store import Store, read_arrow, refuse_foreign, remove
+from curate.selection import CARD, DATA, FILE, HERE, Selection
+from curate.store import Store, differences, remove, write_arrow
 
 if TYPE_CHECKING:
     import datasets
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Format = Literal["parquet", "arrow", "jsonl", "ids"]
 FORMATS: Final[tuple[str, ...]] = get_args(Format)
 FILE_BYTES: Final = 256 << 20
+
+Columns = Mapping[str, pa.Array]
 
 
 def export(
@@ -40,60 +43,58 @@ def export(
 ) -> Path:
     """Writes a selection's rows to the folder `out` and returns it.
 
-    `parquet` is a hub-ready folder (data/, card, selection.arrow), `arrow` a `save_to_disk` folder, `jsonl` one JSON object a
-    line, `ids` the user's ids or row numbers one a line. `data` is the source, needed where the selection was written with rows only. `scores` adds that store's columns as
-    `score.NAME`. `push_to_hub="org/name"` uploads a parquet folder afterwards. OptionError for an unknown format or columns that it
-    cannot hold.
+    `parquet` is a hub-ready folder (data/, card, selection.arrow), `arrow` a `save_to_disk` folder, `jsonl` one JSON object a line,
+    `ids` the user's ids or row numbers one a line. `data` is the source, needed where the selection was written with rows only.
+    `scores` adds that store's scores as columns `score.NAME`. `push_to_hub="org/name"` uploads a parquet folder afterwards.
+    OptionError for an unknown format or columns that it cannot hold.
     """
     progress = progress or Silent()
     chosen = selection if isinstance(selection, Selection) else Selection.open(selection)
     folder = Path(out)
     if format not in FORMATS:
         raise OptionError(f'No format "{format}".{did_you_mean(format, FORMATS)} There are: {", ".join(FORMATS)}.')
-    if push_to_hub and format != "parquet":
-        raise OptionError(f"--push-to-hub uploads parquet; --format says {format}. Leave one of them out.")
-    if folder.resolve() == chosen.path.resolve():
+    if push_to_hub and (format != "parquet" or push_to_hub.count("/") != 1):
+        raise OptionError(f'--push-to-hub takes ORG/NAME and uploads parquet; got "{push_to_hub}" with --format {format}.')
+    if chosen.path is not None and folder.resolve() == chosen.path.resolve():
         raise OptionError(f'--out is the selection\'s own folder "{folder}". Name another.')
     if data is not None:
         chosen.require_dataset(data)
+        chosen = replace(chosen, data=data)
     columns = _score_columns(scores, chosen) if scores is not None else {}
-    rows = _source(chosen, data)
-    _refuse_unwritable(rows, format)
+    if format != "ids":
+        _refuse_unwritable(chosen.dataset(), format)
     if overwrite:
         remove(folder)
     with locked(folder):
         if format == "parquet":
-            _as_parquet(chosen, rows, folder, columns, progress)
+            write_folder(chosen, folder, progress, columns=columns)
         else:
-            _as_files(chosen, rows, folder, format, columns)
+            _write_files(chosen, folder, format, columns)
     if push_to_hub:
         push(folder, push_to_hub)
     return folder
 
 
-def write_data(
-    store: Store, rows: "datasets.Dataset", progress: Progress, *, root: Path | None = None, columns: dict[str, pa.Array] | None = None
-) -> None:
-    """data/train-*.parquet of a selection's store, file by whole file; those that are there already are kept."""
-    ranges = _file_ranges(rows)
-    store.describe(DATA, {"files": len(ranges), "columns": sorted(columns or {})})
-    done = {entry.file for entry in store.files(DATA)}
-    with progress.task("write data", len(rows)) as task:
-        for index, (first, stop) in enumerate(ranges):
-            name = f"train-{index:05d}-of-{len(ranges):05d}.parquet"
-            if name not in done:
-                table = _with_columns(_plain_table(rows, first, stop, root), columns or {}, first, stop)
-                store.add_file(DATA, name, lambda path, table=table: pq.write_table(table, str(path)))  # type: ignore[misc]
-            task.advance(stop - first)
+def write_folder(chosen: Selection, folder: Path, progress: Progress, *, columns: Columns | None = None, rows_only: bool = False) -> None:
+    """The hub-ready folder, file by whole file; a folder of the same job is completed, any other refused. The caller holds the lock."""
+    job = {**chosen.job, "score_columns": sorted(columns or {}), "rows_only": rows_only}
+    store = _open(folder, chosen, job)
+    store.describe(HERE, {"report": chosen.report})
+    done = {entry.file for entry in store.files(HERE)}
+    if FILE not in done:
+        store.add_shard(HERE, FILE, chosen.table)
+    if CARD not in done:
+        text = _card(chosen)
+        store.add_file(HERE, CARD, lambda path: path.write_text(text, encoding="utf-8"))
+    if not rows_only:
+        _write_data(store, chosen, progress, columns or {})
 
 
 def push(folder: Path, repository: str) -> str:
-    """Uploads a hub-ready folder to the Hugging Face hub as a dataset; the token comes from the environment or the hub's own login."""
+    """Uploads a hub-ready folder as a private dataset; the token is the hub library's own (`hf auth login` or HF_TOKEN)."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    if repository.count("/") != 1:
-        raise OptionError(f'--push-to-hub takes ORG/NAME, got "{repository}".')
     api = HfApi()
     try:
         api.create_repo(repository, repo_type="dataset", exist_ok=True, private=True)
@@ -101,22 +102,50 @@ def push(folder: Path, repository: str) -> str:
     except (HfHubHTTPError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(
-            f'Could not push to "{repository}": {first} The folder "{folder}" is whole; log in with `hf auth login` or set HF_TOKEN, then try again.'
+            f'Could not push to "{repository}": {first} The folder "{folder}" is whole; '
+            "log in with `hf auth login` or set HF_TOKEN, then run the same command again."
         ) from error
     return f"https://huggingface.co/datasets/{repository}"
 
 
-def _source(chosen: Selection, data: Dataset | None) -> "datasets.Dataset":
-    if data is not None and chosen._data is None:
-        chosen = Selection(chosen.store, data)
-    return chosen.dataset()
+def _open(folder: Path, chosen: Selection, job: Mapping[str, Any]) -> Store:
+    if not (folder / "manifest.json").is_file():
+        return Store.create(folder, "selection", dataset=chosen.dataset_about, job=job, settled={})
+    store = Store.open(folder)
+    if store.kind != "selection" or store.dataset["fingerprint"] != chosen.dataset_about["fingerprint"]:
+        raise OtherJobError(f'"{folder}" holds {store.kind} of another dataset or kind. Use another --out, or --overwrite.')
+    if store.job != job:
+        raise OtherJobError(f'"{folder}" holds another selection ({differences(store.job, job)}). Use another --out, or --overwrite.')
+    store.drop_damaged()
+    return store
+
+
+def _card(chosen: Selection) -> str:
+    if chosen.path is not None:
+        return (chosen.path / CARD).read_text(encoding="utf-8")
+    return selection_card(chosen.job | {"command": chosen.command}, chosen.dataset_about, chosen.report)  # type: ignore[operator]
+
+
+def _write_data(store: Store, chosen: Selection, progress: Progress, columns: Columns) -> None:
+    rows = chosen.dataset()
+    root = None if chosen.data is None else chosen.data.image_root
+    ranges = _file_ranges(rows)
+    store.describe(DATA, {"files": len(ranges)})
+    done = {entry.file for entry in store.files(DATA)}
+    with progress.task("write data", len(rows)) as task:
+        for index, (first, stop) in enumerate(ranges):
+            name = f"train-{index:05d}-of-{len(ranges):05d}.parquet"
+            if name not in done:
+                table = _with_columns(_plain_table(rows, first, stop, root), columns, first, stop)
+                store.add_file(DATA, name, lambda path, table=table: pq.write_table(table, str(path)))  # type: ignore[misc]
+            task.advance(stop - first)
 
 
 def _score_columns(scores: Scores | str | Path, chosen: Selection) -> dict[str, pa.Array]:
     """Every score's own column at the selected rows."""
     opened = scores if isinstance(scores, Scores) else Scores.open(scores)
-    if opened.store.dataset["fingerprint"] != chosen.store.dataset["fingerprint"]:
-        raise InputError(f'Scores "{opened.path}" are of another dataset than selection "{chosen.path}".')
+    if opened.store.dataset["fingerprint"] != chosen.dataset_about["fingerprint"]:
+        raise InputError(f'Scores "{opened.path}" are of another dataset than the selection. Pass the store that it was made with.')
     return {f"score.{name}": pa.array(opened[name][chosen.rows], from_pandas=True) for name in opened.names}
 
 
@@ -128,42 +157,30 @@ def _refuse_unwritable(rows: "datasets.Dataset", format: str) -> None:
         raise OptionError(f'Column "{images[0]}" holds images, which jsonl cannot. Use --format parquet or arrow.')
 
 
-def _as_parquet(chosen: Selection, rows: "datasets.Dataset", folder: Path, columns: dict[str, pa.Array], progress: Progress) -> None:
-    about = chosen.store.about(HERE)
-    job = chosen.store.job | {"columns": sorted(columns)}
-    if (folder / "manifest.json").is_file():
-        store = Store.open(folder)
-        if store.job != job or store.dataset != chosen.store.dataset:
-            raise OtherJobError(f'"{folder}" holds another job. Use another --out, or --overwrite.')
-        store.drop_damaged()
-    else:
-        store = Store.create(folder, "selection", dataset=chosen.store.dataset, job=job, settled={})
-    store.describe(HERE, about)
-    store.add_file(HERE, "selection.arrow", lambda path: shutil.copyfile(chosen.path / "selection.arrow", path))
-    store.add_file(HERE, CARD, lambda path: shutil.copyfile(chosen.path / CARD, path))
-    write_data(store, rows, progress, root=None if chosen._data is None else chosen._data.image_root, columns=columns)
-
-
-def _as_files(chosen: Selection, rows: "datasets.Dataset", folder: Path, format: str, columns: dict[str, pa.Array]) -> None:
-    refuse_foreign(folder)
-    if (folder / "manifest.json").is_file():
-        raise OtherJobError(f'"{folder}" holds another job. Use another --out, or --overwrite.')
+def _write_files(chosen: Selection, folder: Path, format: str, columns: Columns) -> None:
+    if (folder / "manifest.json").is_file() or any(p.name != ".lock" and p.suffix != ".tmp" for p in folder.iterdir()):
+        raise OtherJobError(f'"{folder}" holds something already. Use another --out, or --overwrite.')
     if format == "ids":
-        table = read_arrow(chosen.path / "selection.arrow")
-        ids = table.column("id" if "id" in table.column_names else "row").to_pylist()
+        ids = chosen.table.column("id" if "id" in chosen.table.column_names else "row").to_pylist()
         write_whole(folder / "ids.txt", lambda path: path.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8"))
-    elif format == "jsonl":
-        write_whole(folder / "train.jsonl", lambda path: path.write_text("".join(_json_lines(rows, columns)), encoding="utf-8"))
+        return
+    rows = chosen.dataset()
+    if format == "jsonl":
+        write_whole(folder / "train.jsonl", lambda path: _write_lines(path, _json_lines(rows, columns)))
     else:
-        wider = rows
         for name, values in columns.items():
-            wider = wider.add_column(name, values.to_pylist())  # type: ignore[attr-defined]
-        wider.save_to_disk(str(folder))
-    if format != "arrow":
-        write_whole(folder / CARD, lambda path: shutil.copyfile(chosen.path / CARD, path))
+            rows = rows.add_column(name, values.to_pylist())
+        rows.save_to_disk(str(folder))
+    write_whole(folder / CARD, lambda path: path.write_text(_card(chosen), encoding="utf-8"))
+    write_whole(folder / FILE, lambda path: write_arrow(path, chosen.table))
 
 
-def _json_lines(rows: "datasets.Dataset", columns: dict[str, pa.Array]) -> Iterator[str]:
+def _write_lines(path: Path, lines: Iterator[str]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def _json_lines(rows: "datasets.Dataset", columns: Columns) -> Iterator[str]:
     for first, stop in _file_ranges(rows):
         table = _with_columns(_plain_table(rows, first, stop, None), columns, first, stop)
         yield from (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.to_pylist())
@@ -177,7 +194,7 @@ def _file_ranges(rows: "datasets.Dataset") -> list[tuple[int, int]]:
 
 
 def _plain_table(rows: "datasets.Dataset", first: int, stop: int, root: Path | None) -> pa.Table:
-    """Rows as Arrow with the features' metadata, images that lie in files beside the source read in, so that the folder stands alone."""
+    """Rows as Arrow with the features' metadata; images that lie in files beside the source are read in, so that the folder stands alone."""
     part: pa.Table = rows.with_format("arrow")[first:stop]
     for name, feature in rows.features.items():
         if type(feature).__name__ == "Image":
@@ -196,18 +213,12 @@ def _embedded(column: pa.ChunkedArray, root: Path | None) -> pa.Array:
     return pa.array(filled, column.type)
 
 
-def _with_columns(table: pa.Table, columns: dict[str, pa.Array], first: int, stop: int) -> pa.Table:
+def _with_columns(table: pa.Table, columns: Columns, first: int, stop: int) -> pa.Table:
+    """The features' metadata must name the added columns too, or `datasets` drops them."""
     for name, values in columns.items():
         table = table.append_column(name, values.slice(first, stop - first))
-    if columns and table.schema.metadata:
-        # The features' metadata names the old columns only; a reader finds the new ones' types by itself.
-        table = table.replace_schema_metadata(_extended(table))
-    return table
-
-
-def _extended(table: pa.Table) -> dict[bytes, bytes]:
-    metadata = dict(table.schema.metadata)
-    info = json.loads(metadata[b"huggingface"])
-    for field in table.schema:
-        info["info"]["features"].setdefault(field.name, {"dtype": "float32", "_type": "Value"})
-    return {**metadata, b"huggingface": json.dumps(info).encode()}
+    if not columns or not table.schema.metadata:
+        return table
+    info = json.loads(table.schema.metadata[b"huggingface"])
+    info["info"]["features"] |= {name: {"dtype": "float32", "_type": "Value"} for name in columns}
+    return table.replace_schema_metadata({**table.schema.metadata, b"huggingface": json.dumps(info).encode()})

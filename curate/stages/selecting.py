@@ -1,0 +1,363 @@
+"""`curate select`: rows under a budget, by a sampler from scores, by a filter, or both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.budget import parse_budget, per_class
+from curate.candidates import COLUMN_PREFIX, Candidates, ScoreFile
+from curate.data import Dataset
+from curate.errors import InputError, OptionError, UsageError
+from curate.expressions import Expression
+from curate.loading import load
+from curate.locks import locked
+from curate.plugins import Plugin, options_of, parse
+from curate.pool import ArrayPool
+from curate.progress import Progress, Silent
+from curate.protocols import Keep, Sampler, Sign
+from curate.rng import KeyedRandom
+from curate.scores import Scores, describe_dataset
+from curate.selection import Selection
+from curate.stages.exporting import write_folder
+from curate.store import remove
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; the manifest's `job` is made from it."""
+
+    sampler: str | Sampler | None = None
+    by: str | None = None
+    keep: Keep | None = None
+    budget: str | int | float | None = None
+    where: str | None = None
+    within: Selection | str | Path | None = None
+    per_class: bool | str = False
+    nan: str | None = None
+    seed: int = 0
+
+
+def select(
+    data: Any,
+    scores: Scores | str | Path | None = None,
+    *,
+    sampler: str | Sampler | None = None,
+    by: str | None = None,
+    keep: Keep | None = None,
+    budget: str | int | float | None = None,
+    where: str | None = None,
+    within: Selection | str | Path | None = None,
+    per_class: bool | str = False,
+    nan: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    rows_only: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Selection:
+    """Chooses rows of `data` (whatever `curate.load` takes) and, where `out` is given, writes the hub-ready folder.
+
+    `scores` is a store, or a parquet or csv file with `row` or the id column. `by` is a score, `SCORER.COLUMN`, `column:NAME`, or an
+    expression such as `0.7*rank(el2n)+0.3*rank(aum)`; `keep` the end of it that is kept, by default the scorer's own. `budget` is
+    "30%" (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is. `within` narrows
+    another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples in each.
+    Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop" or
+    "last" ("error" makes both an error).
+
+    Raises before any work: UsageError for what does not go together, OptionError for a budget that cannot be had.
+    """
+    progress = progress or Silent()
+    data = load(data)
+    request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed)
+    chosen = replace(_choose(data, _candidates(data, scores), request, progress), command=command)
+    if out is None:
+        return chosen
+    folder = Path(out)
+    if overwrite:
+        remove(folder)
+    with locked(folder):
+        write_folder(chosen, folder, progress, rows_only=rows_only)
+    return replace(chosen, path=folder)
+
+
+def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates:
+    if scores is None:
+        return Candidates(data, None, None)
+    if not isinstance(scores, Scores) and not Path(scores).is_dir():
+        return Candidates(data, None, ScoreFile(scores, data))
+    opened = scores if isinstance(scores, Scores) else Scores.open(scores)
+    opened.require_dataset(data)
+    return Candidates(data, opened, None)
+
+
+def _choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
+    plugin, sampler = _sampler(request)
+    by = _by(request, sampler, columns)
+    where = Expression(request.where) if request.where else None
+    keep, sign = _direction(request, sampler, by, columns)
+    k = parse_budget(request.budget, len(data)) if request.budget is not None else None
+    rows = _narrowed(data, request, where, columns)
+    pool_columns = _pool_columns(sampler, by, columns, data, request)
+    rows, last, dropped = _without_gaps(rows, pool_columns, by, columns, request, progress)
+    k = _feasible(k, len(rows) + len(last), sampler)
+    whole = len(rows) == len(data)
+    pool = ArrayPool({n: c if whole else c[rows] for n, c in pool_columns.items()}, rows=rows, keep=keep, hard_sign=sign)
+    rng = KeyedRandom(request.seed, plugin.method if plugin else "filter")
+    take = min(k, len(rows))
+    index, weights = _sample(sampler, pool, take, rng, data, request) if sampler is not None else (np.arange(take), np.ones(take))
+    picked = np.concatenate((rows[index], last[: k - take]))
+    weights = np.concatenate((weights, np.ones(k - take)))
+    used = _used_scores(sampler, by, where, columns)
+    job = _job(request, plugin, sampler, keep if sampler and "score" in sampler.requires else None, used)
+    report = _report(data, picked, weights, by, columns, pool_columns.get("score"), rows, dropped, request.seed)
+    return Selection(_table(data, picked, weights), describe_dataset(data), job, report, data=data)
+
+
+def _sampler(request: Request) -> tuple[Plugin | None, Sampler | None]:
+    if request.sampler is None:
+        if request.budget is not None or request.by is not None:
+            raise UsageError(
+                "--budget and --by need a sampler: --sampler top (highest or lowest first), ccs, random, …; `curate list samplers`."
+            )
+        if request.where is None and request.within is None:
+            raise UsageError("Nothing chooses rows. Name a --sampler with a --budget, or a filter with --where.")
+        return None, None
+    plugin = parse("samplers", request.sampler) if isinstance(request.sampler, str) else Plugin.of("samplers", request.sampler)
+    if request.budget is None:
+        raise UsageError(f'Sampler "{plugin.name}" needs a --budget, such as --budget 30% or --budget 5000.')
+    return plugin, plugin.build()
+
+
+def _by(request: Request, sampler: Sampler | None, columns: Candidates) -> str | None:
+    if sampler is None or request.by is not None or "score" not in sampler.requires:
+        return request.by
+    named = [name for name in (columns.scores.names if columns.scores else []) if name != "random"]
+    if len(named) == 1:
+        return named[0]
+    known = ", ".join(named) or "none: name a store with --scores DIR"
+    raise UsageError(f"This sampler ranks rows by a score: add --by SCORER. Scores at hand: {known}.")
+
+
+def _direction(request: Request, sampler: Sampler | None, by: str | None, columns: Candidates) -> tuple[Keep, Sign]:
+    """Which end of the score to keep and which is hard. A combination by rank is hard at 1; of other columns nobody knows."""
+    if request.keep not in (None, "high", "low", "middle"):
+        raise OptionError(f'keep must be high, low or middle; got "{request.keep}".')
+    if by is None:
+        return request.keep or "high", 1
+    name = by if by.startswith(COLUMN_PREFIX) else Expression(by).is_plain_name
+    if name is not None:
+        keep, sign = request.keep or columns.keep(name), columns.hard_sign(name)
+    else:
+        expression = Expression(by)
+        keep, sign = request.keep, cast("Sign", 1 if expression.ranked and expression.ranked == expression.names else 0)
+    if keep is None and sampler is not None and "score" in sampler.requires:
+        raise UsageError(f'Which end of "{by}" is to be kept? Add --keep high, --keep low or --keep middle.')
+    return keep or "high", sign
+
+
+def _narrowed(data: Dataset, request: Request, where: Expression | None, columns: Candidates) -> NDArray[np.int64]:
+    rows = np.arange(len(data))
+    if request.within is not None:
+        outer = request.within if isinstance(request.within, Selection) else Selection.open(request.within)
+        outer.require_dataset(data)
+        rows = outer.rows
+    if where is not None:
+        mask = where.evaluate(columns, columns.hard_sign)
+        if mask.dtype != bool:
+            raise UsageError(
+                f'--where "{request.where}" gives numbers, not true or false. Compare it with something, such as "{request.where} > 0".'
+            )
+        rows = rows[mask[rows]]
+    if not len(rows):
+        raise InputError(
+            f"No row is left after --where {request.where!r}{' and --within' if request.within else ''}. Loosen the condition."
+        )
+    return rows
+
+
+def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, data: Dataset, request: Request) -> dict[str, NDArray[Any]]:
+    """The columns that the sampler reads, over all rows of the source."""
+    found: dict[str, NDArray[Any]] = {}
+    for name in sampler.requires if sampler is not None else ():
+        if name == "score":
+            assert by is not None, "a sampler that reads a score has been given one"
+            found[name] = columns(by) if by.startswith(COLUMN_PREFIX) else Expression(by).evaluate(columns, columns.hard_sign)
+            if found[name].dtype.kind not in "fiub":
+                raise OptionError(f'--by "{by}" holds words, not numbers. Name a score or a column of numbers.')
+        elif name == "label":
+            found[name] = data.labels
+        else:
+            found[name] = columns(name.removesuffix(".score"))
+    return found
+
+
+def _without_gaps(
+    rows: NDArray[np.int64], pool: Mapping[str, NDArray[Any]], by: str | None, columns: Candidates, request: Request, progress: Progress
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """The rows with all numbers there; those that go last; how many were left out."""
+    if request.nan not in (None, "drop", "last", "error"):
+        raise OptionError(f'nan must be drop, last or error; got "{request.nan}".')
+    gap = np.zeros(len(rows), bool)
+    for values in pool.values():
+        if values.dtype.kind == "f":
+            gap |= np.isnan(values if len(rows) == len(values) else values[rows])
+    count = int(gap.sum())
+    if not count:
+        return rows, np.empty(0, np.int64), 0
+    names = [by] if by is not None and "score" in pool else list(pool)
+    own = all(columns.is_score(part) for name in names for part in ([name] if name.startswith(COLUMN_PREFIX) else Expression(name).names))
+    policy = request.nan or ("drop" if own else "error")
+    if policy == "error":
+        raise InputError(
+            f'{count:,} of {len(rows):,} rows have no "{", ".join(names)}". Leave them out with --nan drop, or put them last with --nan last.'
+        )
+    if policy == "last":
+        return rows[~gap], rows[gap], 0
+    progress.note(f"{count:,} rows without a score are left out (`curate show` says why).")
+    return rows[~gap], np.empty(0, np.int64), count
+
+
+def _feasible(k: int | None, candidates: int, sampler: Sampler | None) -> int:
+    if k is None:
+        return candidates
+    if k > candidates:
+        raise OptionError(
+            f"The budget is {k:,} rows, but {candidates:,} are left to choose from. Ask for at most {candidates:,}, or loosen the filters."
+        )
+    return k
+
+
+def _sample(
+    sampler: Sampler, pool: ArrayPool, k: int, rng: KeyedRandom, data: Dataset, request: Request
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    if not request.per_class:
+        return sampler.select(pool, k, rng)
+    balance = "proportional" if request.per_class is True else request.per_class
+    if balance not in ("proportional", "equal"):
+        raise OptionError(f'per_class must be proportional or equal; got "{balance}".')
+    labels = data.labels[pool.rows]
+    picked, weights, positions = [], [], []
+    for code, share in per_class(labels, k, balance).items():  # type: ignore[arg-type]
+        members = np.flatnonzero(labels == code)
+        if share:
+            index, weight = sampler.select(pool.subset(members), share, rng.child("class", int(code)))
+            picked.append(members[index])
+            weights.append(weight)
+            positions.append(np.arange(share) / share)  # classes take turns, each at its own pace
+    order = np.argsort(np.concatenate(positions), kind="stable")
+    return np.concatenate(picked)[order], np.concatenate(weights)[order]
+
+
+def _used_scores(sampler: Sampler | None, by: str | None, where: Expression | None, columns: Candidates) -> dict[str, Any]:
+    names = set(where.names if where else ()) | {name for name in (sampler.requires if sampler else ()) if name not in ("score", "label")}
+    if by is not None and not by.startswith(COLUMN_PREFIX):
+        names |= Expression(by).names
+    scorers = sorted({name.partition(".")[0] for name in names})
+    scores = columns.scores
+    return {name: scores.about(name) for name in scorers if scores is not None and name in scores.names}
+
+
+def _job(request: Request, plugin: Plugin | None, sampler: Sampler | None, keep: str | None, used: Mapping[str, Any]) -> dict[str, Any]:
+    within = request.within if isinstance(request.within, Selection) or request.within is None else Selection.open(request.within)
+    return {
+        "sampler": plugin.method if plugin else None,
+        "sampler_options": options_of(sampler) if sampler is not None else {},
+        "sampler_version": sampler.version if sampler is not None else None,
+        "by": request.by,
+        "keep": keep,
+        "budget": None if request.budget is None else str(request.budget),
+        "where": request.where,
+        "within": len(within) if within is not None else None,
+        "within_rows": _digest(within.rows) if within is not None else None,
+        "per_class": request.per_class,
+        "nan": request.nan,
+        "seed": request.seed,
+        "scores": used,
+    }
+
+
+def _digest(rows: NDArray[np.int64]) -> str:
+    import xxhash
+
+    return str(xxhash.xxh3_64_hexdigest(np.ascontiguousarray(rows)))
+
+
+def _table(data: Dataset, picked: NDArray[np.int64], weights: NDArray[np.float64]) -> pa.Table:
+    ascending = np.argsort(picked, kind="stable")
+    rows = picked[ascending]
+    columns = {"row": pa.array(rows), "order": pa.array(ascending.astype(np.int64)), "weight": pa.array(weights[ascending])}
+    if data.id is not None:
+        columns["id"] = data.column(data.id).take(pa.array(rows)).combine_chunks()
+    return pa.table(columns)
+
+
+def _report(
+    data: Dataset,
+    picked: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    by: str | None,
+    columns: Candidates,
+    score: NDArray[Any] | None,
+    rows: NDArray[np.int64],
+    dropped: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Class counts, score quantiles of the kept beside all, and how much a random pick of the same size shares with this one."""
+    k = len(picked)
+    keys = KeyedRandom(seed, "report").uniform(rows)
+    random = rows[np.argpartition(keys, k - 1)[:k]] if k < len(rows) else rows
+    chosen = np.zeros(len(data), bool)
+    chosen[picked] = True
+    report: dict[str, Any] = {
+        "kept": k,
+        "of": len(data),
+        "candidates": len(rows),
+        "without_score": dropped,
+        "overlap_with_random": round(float(chosen[random].mean()), 6),
+        "overlap_expected": round(k / max(1, len(rows)), 6),
+    }
+    if len(np.unique(weights)) > 1:
+        report["effective_sample_size"] = round(float(weights.sum() ** 2 / (weights**2).sum()), 1)
+    if score is not None:
+        report["score_quantiles"] = {"at": QUANTILES, "kept": _quantiles(score[picked]), "all": _quantiles(score)}
+    if data.label is not None and _has_classes(data):
+        report["classes"] = _class_counts(data, picked)
+    return cast("dict[str, Any]", _plain(report))
+
+
+def _quantiles(values: NDArray[Any]) -> list[float]:
+    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    return [float(f"{v:.6g}") for v in np.quantile(known, QUANTILES)] if len(known) else []
+
+
+def _has_classes(data: Dataset) -> bool:
+    """A label column that is no class (a regression target, lists) does not stop a selection; it is just not counted."""
+    from curate.errors import ColumnError
+
+    try:
+        return bool(len(data.labels))
+    except ColumnError:
+        return False
+
+
+def _class_counts(data: Dataset, picked: NDArray[np.int64]) -> dict[str, list[int]]:
+    labels = data.labels
+    total = np.bincount(labels[labels >= 0], minlength=len(data.label_names))
+    mine = labels[picked]
+    kept = np.bincount(mine[mine >= 0], minlength=len(data.label_names))
+    return {name: [int(kept[code]), int(total[code])] for code, name in enumerate(data.label_names)}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that a report reads back from JSON equal to itself."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
