@@ -17,11 +17,11 @@ from curate.signals.models import MLP, ConvNet, ResNet18, TextBag
 
 Builder = Callable[[Sequence[int], int], nn.Module]
 
-BUILT_IN: Final[Mapping[str, tuple[Builder, tuple[str, ...], str]]] = {
-    "convnet": (ConvNet, ("image",), "three convolutions, for small images; the default for images"),
-    "resnet18": (ResNet18, ("image",), "ResNet-18 with the stem for small images, as in the papers; wants a GPU"),
-    "text_bag": (TextBag, ("text", "text_pair", "chat"), "hashed word n-grams, mean embedding, one hidden layer; the default for text"),
-    "mlp": (MLP, ("table", "embedding"), "two hidden layers; the default for tables and embeddings"),
+BUILT_IN: Final[Mapping[str, tuple[Builder, tuple[str, ...]]]] = {
+    "convnet": (ConvNet, ("image",)),
+    "resnet18": (ResNet18, ("image",)),
+    "text_bag": (TextBag, ("text", "text_pair", "chat")),
+    "mlp": (MLP, ("table", "embedding")),
 }
 
 
@@ -50,7 +50,7 @@ def find(spec: str | None, data: Dataset) -> Proxy:
             f'No model named "{name}".{did_you_mean(name, BUILT_IN)} Built in: {", ".join(BUILT_IN)}; '
             "else timm:NAME, hf:NAME-OR-PATH or ./file.py:build_model."
         )
-    builder, modalities, _ = BUILT_IN[name]
+    builder, modalities = BUILT_IN[name]
     if data.modality not in modalities:
         raise OptionError(
             f'Model "{name}" reads {" or ".join(modalities)}, but "{data.source}" is {data.modality} data. '
@@ -60,7 +60,7 @@ def find(spec: str | None, data: Dataset) -> Proxy:
 
 
 def _default(data: Dataset) -> str:
-    return next(name for name, (_, modalities, _) in BUILT_IN.items() if data.modality in modalities)
+    return next(name for name, (_, modalities) in BUILT_IN.items() if data.modality in modalities)
 
 
 def _timm(name: str, shape: Sequence[int], classes: int) -> nn.Module:

@@ -1,0 +1,41 @@
+"""`curate list`: every method with its one-line meaning, read without importing any of them."""
+
+from typing import Any, Final
+
+from curate.errors import UnknownNameError, did_you_mean
+from curate.plugins import methods, summary
+
+KINDS: Final = ("scorers", "samplers", "models", "samples")
+
+
+def listing(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """The methods of one kind or of all, each a dict with `name` and `about` and, for scorers, `keep` and `reads`."""
+    if kind is not None and kind not in KINDS:
+        raise UnknownNameError(f'No list "{kind}".{did_you_mean(kind, KINDS)} There are: {", ".join(KINDS)}.')
+    makers = {"scorers": _scorers, "samplers": _samplers, "models": _models, "samples": _samples}
+    return {name: makers[name]() for name in KINDS if kind in (None, name)}
+
+
+def _scorers() -> list[dict[str, Any]]:
+    found = []
+    for method in methods("scorers").values():
+        about, attributes = summary(method)
+        entry = {"name": method.name, "keep": attributes.get("keep", "'high'").strip("'\""), "about": about, "from": method.origin}
+        found.append(entry)
+    return found
+
+
+def _samplers() -> list[dict[str, Any]]:
+    return [{"name": m.name, "about": summary(m)[0], "from": m.origin} for m in methods("samplers").values()]
+
+
+def _models() -> list[dict[str, Any]]:
+    from curate.model_names import MODELS
+
+    return [{"name": name, "about": about} for name, about in MODELS.items()]
+
+
+def _samples() -> list[dict[str, Any]]:
+    from curate.samples import NAMES
+
+    return [{"name": name if name.startswith("sample:") else f"sample:{name}", "about": about} for name, about in NAMES.items()]

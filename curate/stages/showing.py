@@ -1,0 +1,69 @@
+"""`curate show` and `curate verify`: what a store holds, and whether it is whole."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.scores import ROWS, Scores
+from curate.store import MANIFEST, Store
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What a store of any kind holds, as one dict: dataset, job, and a summary of each table."""
+    store = Store.open(path)
+    about: dict[str, Any] = {"store": str(path), "kind": store.kind, "dataset": store.dataset, "job": store.job, "settled": store.settled}
+    if store.kind == "scores":
+        about["scores"] = [_score_line(Scores(store), name) for name in store.tables if name != ROWS]
+        about["runs"] = [_run_line(Store.open(run)) for run in _runs(Path(path))]
+    elif store.kind == "run":
+        about["runs"] = [_run_line(store)]
+    else:
+        about["report"] = store.about(".").get("report", {}) if "." in store.tables else {}
+        about["files"] = {table: len(store.files(table)) for table in store.tables}
+    about["seconds"] = round(sum(float(line.get("wall", 0)) for line in _history(Path(path))), 1)
+    return about
+
+
+def verify(path: str | Path) -> tuple[int, list[dict[str, str]]]:
+    """Reads every file of a store and of the runs in it; how many were read, and those that are not as they were written."""
+    folders = [Path(path), *_runs(Path(path))]
+    files, faults = 0, []
+    for folder in folders:
+        store = Store.open(folder)
+        files += sum(len(store.files(table)) for table in store.tables)
+        faults += [{"file": str(folder / fault.file), "problem": fault.problem} for fault in store.faults()]
+    return files, faults
+
+
+def _score_line(scores: Scores, name: str) -> dict[str, Any]:
+    values, about = scores[name], scores.about(name)
+    known = values[~np.isnan(values)]
+    quantiles = [float(f"{v:.4g}") for v in np.quantile(known, (0, 0.5, 1))] if len(known) else [None] * 3
+    return {
+        "name": name,
+        "method": about["method"],
+        "keep": about["keep"],
+        "hard": {1: "high", -1: "low", 0: "-"}[about["hard_sign"]],
+        "lowest": quantiles[0],
+        "median": quantiles[1],
+        "highest": quantiles[2],
+        "unscored": scores.failed(name),
+        "rows": sum(entry.rows for entry in scores.store.files(name)),
+        "columns": scores.columns(name) if scores.store.files(name) else [],
+        "options": about["options"],
+    } | ({"stability": about["result"]["stability"]} if "stability" in about.get("result", {}) else {})
+
+
+def _run_line(store: Store) -> dict[str, Any]:
+    made = {table: len(store.files(table)) for table in store.tables}
+    return {"run": store.path.name, "epochs_done": made.get("dynamics", 0), "of": store.job.get("epochs"), "job": store.job, "files": made}
+
+
+def _runs(folder: Path) -> list[Path]:
+    runs = folder / "runs"
+    return [p for p in sorted(runs.iterdir()) if (p / MANIFEST).is_file()] if runs.is_dir() else []
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    return [line for place in (folder, *_runs(folder)) for line in Store.open(place).history()]
