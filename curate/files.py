@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from curate.errors import InputError, did_you_mean
 from curate.folders import PACKED, data_suffix, folder_splits, image_folder
-from curate.reading import check_before, explain_failures
+from curate.reading import check_before, check_names, explain_failures
 
 if TYPE_CHECKING:
     import datasets
@@ -89,7 +89,10 @@ def _build(files: Sequence[str], source: str) -> "datasets.Dataset":
     names = [glob.escape(os.path.abspath(file)) for file in files] if is_local else list(files)
     more = _CSV_OPTIONS if builder == "csv" else {}
     with explain_failures(files, source, builder):
-        return datasets.load_dataset(builder, data_files={"train": names}, split="train", **options, **more)
+        table = datasets.load_dataset(builder, data_files={"train": names}, split="train", **options, **more)
+        if builder == "json":
+            table.data.table.validate(full=True)  # the one reader that lets text through which is no UTF-8
+    return table
 
 
 def _map_arrow(files: Sequence[str]) -> "datasets.Dataset":
@@ -101,6 +104,7 @@ def _map_arrow(files: Sequence[str]) -> "datasets.Dataset":
         check_before(file, "arrow")
         with explain_failures([file], file, "arrow"):
             tables.append(_arrow_table(file))
+        check_names(tables[-1].column_names, file)
     with explain_failures(files, files[0], "arrow"):
         return datasets.Dataset(pa.concat_tables(tables))
 
@@ -144,7 +148,12 @@ def _open_hub(source: str) -> "tuple[Mapping[str, datasets.Dataset], Path]":
 
 
 def _looks_like_hub(source: str, path: Path) -> bool:
-    return bool(_HUB_NAME.fullmatch(source)) and not source.startswith(".") and not path.parent.is_dir() and data_suffix(source) not in BUILDERS
+    return (
+        bool(_HUB_NAME.fullmatch(source))
+        and not source.startswith(".")
+        and not path.parent.is_dir()
+        and data_suffix(source) not in BUILDERS
+    )
 
 
 def _missing(source: str, path: Path) -> str:

@@ -34,7 +34,11 @@ def test_sharegpt_speakers_have_the_same_roles_under_other_names():
         ({"instruction": "Add.", "input": "1 1", "output": "2"}, ALPACA, ["2"]),
         ({"prompt": "1+1=", "completion": "2"}, PROMPT, ["2"]),
         ({"prompt": "1+1=", "completion": None}, PROMPT, [""]),
-        ({"messages": [{"role": "assistant", "content": "a"}, None, {"role": "assistant", "content": None}]}, CHATML, ["a<|im_end|>", "<|im_end|>"]),
+        (
+            {"messages": [{"role": "assistant", "content": "a"}, None, {"role": "assistant", "content": None}]},
+            CHATML,
+            ["a<|im_end|>", "<|im_end|>"],
+        ),
         ({"messages": [{"role": None, "content": "a"}, {"role": "critic", "content": "b"}]}, CHATML, []),
     ],
     ids=["alpaca", "prompt", "no answer", "missing messages", "other roles"],

@@ -121,7 +121,17 @@ def test_pieces_of_a_stream_give_the_hashes_of_the_whole(array):
         (pa.array([[b"ab"], [b"cd"]]), pa.array([[b"ab"], [b"cd"]], pa.list_(pa.binary(2)))),
         (pa.array([1, 1, None]), pa.compute.run_end_encode(pa.array([1, 1, None]))),
     ],
-    ids=["large_string", "string_view", "dictionary", "fixed_binary", "large_list", "fixed_list", "list_of_dictionary", "list_of_fixed", "runs"],
+    ids=[
+        "large_string",
+        "string_view",
+        "dictionary",
+        "fixed_binary",
+        "large_list",
+        "fixed_list",
+        "list_of_dictionary",
+        "list_of_fixed",
+        "runs",
+    ],
 )
 def test_storage_does_not_matter(one, other):
     assert of(pa.table({"x": one})) == of(pa.table({"x": other}))

@@ -53,8 +53,9 @@ def test_a_classlabel_keeps_its_codes_and_its_absent_classes():
     ids=["range", "below -1", "fractions", "infinity", "lists", "null", "minus one", "null ClassLabel", "plus-minus one", "ids", "bytes"],
 )
 def test_what_cannot_be_classes_is_an_error_that_names_the_column(values, names, message):
-    with pytest.raises(ColumnError, match=f'(?s)"label".*{message}|{message}.*"label"'):
+    with pytest.raises(ColumnError, match=message) as failed:
         codes_and_names(values, names)
+    assert 'olumn "label"' in str(failed.value)
 
 
 def test_a_value_that_is_none_of_the_classes_is_an_error_that_names_it_and_its_row():
