@@ -137,8 +137,8 @@ def _again(data: Dataset, choice: _Choice, split: str | None, limit: int | None)
 
 
 def _limited(data: Dataset, limit: int | None) -> Dataset:
-    """The first rows, whose class codes are their own: a limit is not a selection but a smaller source."""
+    """The first rows; class codes stay those of all rows, so that a test split still fits them."""
     if limit is None or limit >= len(data):
         return data
     recipe = None if data.recipe is None else {**data.recipe, "limit": limit}
-    return replace(data, table=data.table.select(range(limit)), recipe=recipe)
+    return replace(data, table=data.table.select(range(limit)), recipe=recipe, classes_of=data.classes_of or data)

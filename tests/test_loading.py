@@ -283,6 +283,13 @@ def test_a_test_split_has_the_class_codes_of_the_training_split():
     assert (data.test.labels.tolist(), data.test.label_names) == ([1], ("x", "y"))
 
 
+def test_a_limit_does_not_change_the_class_codes():
+    data = load(splits(train=ROWS, test=ROWS), limit=1)
+
+    assert data.test is not None
+    assert (data.labels.tolist(), data.label_names, data.test.labels.tolist()) == ([0], ("x", "y"), [0, 1, 0])
+
+
 @pytest.mark.parametrize(
     "test",
     [{"text": ["a"]}, {"text": ["a"], "label": [-1]}, {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}],
