@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from curate import chat
 from curate.columns import Modality, kinds_of, require
 from curate.errors import ColumnError
-from curate.fingerprint import fingerprint as content_fingerprint
 from curate.fingerprint import batch_rows, hash_rows, logical_schema, read_image_file
+from curate.fingerprint import fingerprint as content_fingerprint
 from curate.labels import Classes, encode, find_classes
 
 if TYPE_CHECKING:

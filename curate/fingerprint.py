@@ -127,7 +127,7 @@ def read_image_file(path: str | None, root: Path | None) -> bytes | None:
 
 def batch_rows(table: pa.Table) -> int:
     """How many rows of a table are some 32 MB, 65,536 at most."""
-    row_bytes = table.nbytes // max(table.num_rows, 1) + 1
+    row_bytes: int = table.nbytes // max(table.num_rows, 1) + 1
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes))
 
 

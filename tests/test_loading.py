@@ -266,6 +266,15 @@ def test_a_dataset_is_returned_as_it_is_or_with_other_roles():
     assert load(data, limit=1).texts(0, 1) == ["a"]
 
 
+def test_a_loaded_dataset_gives_its_test_split_and_no_other():
+    data = load("sample:digits")
+
+    assert load(data, split="test") is data.test
+    assert load(data, split="train") is data
+    with pytest.raises(UnknownNameError, match='no split "dev", only: train, test'):
+        load(data, split="dev")
+
+
 def test_a_table_column_that_becomes_the_label_leaves_the_inputs():
     data = load(pa.table({"a": [1, 2], "b": [3, 4], "c": [5, 6]}))
 
