@@ -42,7 +42,9 @@ PAIR_NAMES: Final = (
     ("question", "sentence"),
     ("question", "answer"),
 )
-_ID_NAMES: Final = frozenset({"id", "ids", "idx", "index", "guid", "uid", "uuid", "row", "row_id", "rowid", "__index_level_0__"})
+_ID_NAMES: Final = frozenset(
+    {"id", "ids", "idx", "index", "guid", "uid", "uuid", "row", "row_id", "rowid", "__index_level_0__", "unnamed: 0"}
+)
 _SCALARS: Final = ("number", "text", "bool", "class")
 
 
@@ -66,7 +68,7 @@ def find_roles(
     """
     for name in (*(input or ()), label, id):
         require(name, kinds)
-    label = label or _find_label(kinds)
+    label = label or _find_label({name: kind for name, kind in kinds.items() if name not in (input or ())})
     if input:
         return _named_inputs(kinds, tuple(input), label, id)
     free: dict[str, Kind] = {name: kind for name, kind in kinds.items() if name not in (label, id) and name.lower() not in _ID_NAMES}

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from curate import chat
 from curate.columns import Modality, kinds_of, require
 from curate.errors import ColumnError
+from curate.fingerprint import batch_rows, hash_rows, logical_schema, read_image_file
 from curate.fingerprint import fingerprint as content_fingerprint
-from curate.fingerprint import hash_rows, logical_schema, read_image_file
 from curate.labels import Classes, encode, find_classes
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Dataset:
     @cached_property
     def row_hashes(self) -> NDArray[np.uint64]:
         """A content hash a row, (n,) uint64; one pass over all columns, streamed."""
-        pieces = (self._rows(tuple(self.schema), start, stop) for start, stop in self._spans())
+        step, n = batch_rows(self.table.data), len(self)
+        pieces = (self._rows(tuple(self.schema), start, min(start + step, n)) for start in range(0, n, step))
         return hash_rows(pieces, image_root=self.image_root)
 
     @cached_property
@@ -120,7 +121,7 @@ class Dataset:
         """How many columns `matrix` has; ColumnError for an embedding whose rows differ in length."""
         self._expect("table", "embedding", what="a matrix")
         if self.modality == "table":
-            return sum(BUCKETS if self._is_category(name) else 1 for name in self.inputs)
+            return sum(BUCKETS if name in self._categories else 1 for name in self.inputs)
         lengths = pc.list_value_length(self.column(self.inputs[0]))
         known = pc.unique(lengths.drop_null())
         if len(known) != 1:
@@ -139,7 +140,7 @@ class Dataset:
         if self.modality == "embedding":
             return _vectors(rows.column(0), width)
         parts = [
-            _one_hot(rows.column(name), name) if self._is_category(name) else _numbers(rows.column(name))[:, None] for name in self.inputs
+            _one_hot(rows.column(name), name) if name in self._categories else _numbers(rows.column(name))[:, None] for name in self.inputs
         ]
         return np.concatenate(parts, axis=1)
 
@@ -157,8 +158,10 @@ class Dataset:
             )
         return self.label
 
-    def _is_category(self, name: str) -> bool:
-        return kinds_of(self.features, self.features.arrow_schema)[name] in ("text", "class")
+    @cached_property
+    def _categories(self) -> frozenset[str]:
+        kinds = kinds_of(self.features, self.features.arrow_schema)
+        return frozenset(name for name in self.inputs if kinds[name] in ("text", "class"))
 
     def _expect(self, *modalities: Modality, what: str) -> None:
         if self.modality not in modalities:
@@ -166,12 +169,6 @@ class Dataset:
                 f'"{self.source}" is {self.modality} data (input: {", ".join(self.inputs)}) and has no {what.removeprefix("a ")}. '
                 "Name other columns with --input COLUMN, or use a method for this kind of data."
             )
-
-    def _spans(self) -> list[tuple[int, int]]:
-        """Row ranges of some 32 MB each."""
-        row_bytes = self.table.data.nbytes // max(len(self.table.data), 1) + 1
-        step = max(1, min(1 << 16, (32 << 20) // row_bytes))
-        return [(start, min(start + step, len(self))) for start in range(0, len(self), step)]
 
     def _rows(self, names: Sequence[str], start: int, stop: int) -> pa.Table:
         """Columns of a row range as Arrow, without a copy unless rows were selected."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from curate.errors import InputError, did_you_mean
-from curate.folders import folder_splits, image_folder
-from curate.reading import check_before, explain_failures
+from curate.folders import PACKED, data_suffix, folder_splits, image_folder
+from curate.reading import check_before, check_names, explain_failures
 
 if TYPE_CHECKING:
     import datasets
@@ -29,11 +29,10 @@ BUILDERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".ipc": ("arrow", {}),
     ".feather": ("arrow", {}),
 }
-_PACKED: Final = (".gz", ".bz2", ".xz", ".zst")
 _EXPECTED: Final = "parquet, csv, tsv, json, jsonl and arrow files"
 _HUB_NAME: Final = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[^@/]+))?(?:@(?P<revision>[\w./-]+))?")
 # pandas guesses types from a block of rows; a larger one meets the rare fraction or empty field in time.
-_CSV_OPTIONS: Final = {"chunksize": 100_000, "low_memory": False}
+_CSV_OPTIONS: Final = {"chunksize": 100_000}
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,10 @@ def open_named(source: str) -> Opened:
 
 
 def _read_files(files: Sequence[str], source: str) -> "datasets.Dataset":
-    suffixes = {_suffix(file) for file in files}
+    suffixes = {data_suffix(file) for file in files}
     if len(suffixes) > 1:
         raise InputError(f'"{source}" matches files of several kinds ({", ".join(sorted(suffixes))}). Narrow the pattern to one kind.')
-    if _builder(files[0])[0] == "arrow" and not files[0].endswith(_PACKED):
+    if _builder(files[0])[0] == "arrow" and not files[0].endswith(PACKED):
         return _map_arrow(files)
     return _build(files, source)
 
@@ -90,7 +89,10 @@ def _build(files: Sequence[str], source: str) -> "datasets.Dataset":
     names = [glob.escape(os.path.abspath(file)) for file in files] if is_local else list(files)
     more = _CSV_OPTIONS if builder == "csv" else {}
     with explain_failures(files, source, builder):
-        return datasets.load_dataset(builder, data_files={"train": names}, split="train", **options, **more)
+        table = datasets.load_dataset(builder, data_files={"train": names}, split="train", **options, **more)
+        if builder == "json":
+            table.data.table.validate(full=True)  # the one reader that lets text through which is no UTF-8
+    return table
 
 
 def _map_arrow(files: Sequence[str]) -> "datasets.Dataset":
@@ -102,6 +104,7 @@ def _map_arrow(files: Sequence[str]) -> "datasets.Dataset":
         check_before(file, "arrow")
         with explain_failures([file], file, "arrow"):
             tables.append(_arrow_table(file))
+        check_names(tables[-1].column_names, file)
     with explain_failures(files, files[0], "arrow"):
         return datasets.Dataset(pa.concat_tables(tables))
 
@@ -145,7 +148,12 @@ def _open_hub(source: str) -> "tuple[Mapping[str, datasets.Dataset], Path]":
 
 
 def _looks_like_hub(source: str, path: Path) -> bool:
-    return bool(_HUB_NAME.fullmatch(source)) and not source.startswith(".") and not path.parent.is_dir() and _suffix(source) not in BUILDERS
+    return (
+        bool(_HUB_NAME.fullmatch(source))
+        and not source.startswith(".")
+        and not path.parent.is_dir()
+        and data_suffix(source) not in BUILDERS
+    )
 
 
 def _missing(source: str, path: Path) -> str:
@@ -157,14 +165,7 @@ def _missing(source: str, path: Path) -> str:
 
 
 def _builder(file: str) -> tuple[str, Mapping[str, Any]]:
-    suffix = _suffix(file)
+    suffix = data_suffix(file)
     if suffix not in BUILDERS:
         raise InputError(f'Cannot read "{file}": its ending is "{suffix}", and {_EXPECTED} are read. Convert it, or mend its name.')
     return BUILDERS[suffix]
-
-
-def _suffix(file: str) -> str:
-    name = file.partition("?")[0] if "://" in file else file
-    for packed in _PACKED:
-        name = name.removesuffix(packed)
-    return os.path.splitext(name)[1].lower()

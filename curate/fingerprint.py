@@ -125,9 +125,14 @@ def read_image_file(path: str | None, root: Path | None) -> bytes | None:
         return None
 
 
+def batch_rows(table: pa.Table) -> int:
+    """How many rows of a table are some 32 MB, 65,536 at most."""
+    row_bytes: int = table.nbytes // max(table.num_rows, 1) + 1
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes))
+
+
 def _pieces(table: pa.Table) -> Iterator[pa.Table]:
-    row_bytes = table.nbytes // max(table.num_rows, 1) + 1
-    step = max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes))
+    step = batch_rows(table)
     for start in range(0, table.num_rows, step):
         yield table.slice(start, step)
 

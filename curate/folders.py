@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import datasets
 
 IMAGES: Final = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+# Endings that only say how a file is compressed.
+PACKED: Final = (".gz", ".bz2", ".xz", ".zst")
 _SPLITS: Final = {
     "train": "train",
     "training": "train",
@@ -35,13 +37,13 @@ def folder_splits(path: Path, endings: Sequence[str]) -> dict[str, list[str]]:
     A file belongs to the split that its name (or a folder's on the way) bears as a word, "train" if none bears any.
     """
     for found in (_files(path, False), _files(path / "data", False), _files(path, True)):
-        data = [file for file in found if file.suffix.lower() in endings and file.name not in _NOT_DATA]
+        data = [file for file in found if data_suffix(file.name) in endings and file.name not in _NOT_DATA]
         if data:
             break
     else:
         return {}
-    ending = Counter(file.suffix.lower() for file in data).most_common(1)[0][0]
-    data = [file for file in data if file.suffix.lower() == ending]
+    ending = Counter(data_suffix(file.name) for file in data).most_common(1)[0][0]
+    data = [file for file in data if data_suffix(file.name) == ending]
     named = {file: _split_of(file.relative_to(path)) for file in data}
     if any(named.values()) and (odd := [file for file, split in named.items() if split is None]):
         raise InputError(f'"{odd[0]}" bears no split in its name, unlike other files in "{path}". Name the files meant, as a pattern.')
@@ -69,6 +71,18 @@ def image_folder(path: Path) -> "Mapping[str, datasets.Dataset]":
         by_split, depth = {"train": images}, 0
     classes = sorted({parts[depth] for parts in images if len(parts) > depth + 1})
     return {split: _image_table(path, rows, depth, classes) for split, rows in by_split.items()}
+
+
+def data_suffix(file: str) -> str:
+    """The ending that tells a file's format, in lower case; of a URL without its query.
+
+    >>> data_suffix("rows.JSONL.gz"), data_suffix("s3://bucket/x.csv?versionId=1")
+    ('.jsonl', '.csv')
+    """
+    name = file.partition("?")[0] if "://" in file else file
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    return os.path.splitext(name)[1].lower()
 
 
 def _image_table(path: Path, images: Sequence[tuple[str, ...]], depth: int, classes: Sequence[str]) -> "datasets.Dataset":

@@ -11,6 +11,7 @@ from curate.errors import InputError, OptionError, UnknownNameError, did_you_mea
 from curate.files import open_named
 from curate.labels import is_all_missing
 from curate.memory import open_object
+from curate.reading import no_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -68,7 +69,7 @@ def _names(input: str | Sequence[str] | None) -> tuple[str, ...] | None:
 def _with_roles(table: "datasets.Dataset", choice: _Choice, source: str, root: Path | None, recipe: Mapping[str, Any] | None) -> Dataset:
     """`recipe` so far holds where the rows come from; the roles join it as they were found, so that they are not sought again."""
     if not len(table):
-        raise InputError(f'"{source}" has no rows; at least one is expected. Check that it is the right file or split.')
+        raise no_rows(source)
     kinds = kinds_of(table.features, table.features.arrow_schema)
     input = choice.input
     if input and len(input) == 1 and input[0] not in kinds:
@@ -136,8 +137,8 @@ def _again(data: Dataset, choice: _Choice, split: str | None, limit: int | None)
 
 
 def _limited(data: Dataset, limit: int | None) -> Dataset:
-    """The first rows, whose class codes are their own: a limit is not a selection but a smaller source."""
+    """The first rows; class codes stay those of all rows, so that a test split still fits them."""
     if limit is None or limit >= len(data):
         return data
     recipe = None if data.recipe is None else {**data.recipe, "limit": limit}
-    return replace(data, table=data.table.select(range(limit)), recipe=recipe)
+    return replace(data, table=data.table.select(range(limit)), recipe=recipe, classes_of=data.classes_of or data)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curate import png
 from curate.errors import InputError
 from curate.files import Opened
-from curate.reading import check_names, explain_failures
+from curate.reading import check_names, explain_failures, no_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -111,7 +111,7 @@ def _from_items(source: Any) -> "datasets.Dataset":
     """A torch map-style dataset of x or (x, y); read once, in order, into memory."""
     items = [source[row] for row in range(len(source))]
     if not items:
-        raise InputError(f"{type(source).__name__} has no rows; at least one is expected.")
+        raise no_rows(type(source).__name__)
     is_pair = isinstance(items[0], tuple | list) and len(items[0]) == 2
     if not is_pair and isinstance(items[0], tuple | list | dict):
         raise InputError(f"Rows of {type(source).__name__} are {type(items[0]).__name__}s; x or (x, y) is expected. Wrap it to give these.")

@@ -43,6 +43,11 @@ def check_names(names: Sequence[str], source: str) -> None:
         raise ColumnError(f'"{source}" has more than one column "{double[0]}"; names must differ. Rename or drop one.')
 
 
+def no_rows(source: str) -> InputError:
+    """The error for a source without rows."""
+    return InputError(f'"{source}" has no rows; at least one is expected. Check that it is the right file or split.')
+
+
 @contextmanager
 def explain_failures(files: Sequence[str], source: str, builder: str) -> Iterator[None]:
     """Keeps `datasets` silent while the body reads, and turns what it raises into an InputError that names file and cause."""
@@ -54,6 +59,8 @@ def explain_failures(files: Sequence[str], source: str, builder: str) -> Iterato
     except ImportError as failed:
         raise MissingExtraError(f'Reading "{source}" needs a package that is not installed: {failed}') from failed
     except (datasets.exceptions.DatasetsError, pa.ArrowException, ValueError, OSError, NotImplementedError) as failed:
+        if "corresponds to no data" in _cause(failed):
+            raise no_rows(source) from failed
         if builder == "hub":
             tried = "no file or folder of that name is here, and the Hugging Face hub gave"
             raise InputError(f'"{source}" could not be loaded: {tried}: {_cause(failed)} {_HUB_HINT}') from failed
