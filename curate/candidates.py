@@ -58,7 +58,7 @@ class Candidates:
         if name.startswith(COLUMN_PREFIX):
             return data_column(self.data, name.removeprefix(COLUMN_PREFIX))
         sources: list[Callable[[], NDArray[Any]]] = []
-        scorer, _, column = name.partition(".")
+        scorer = name.partition(".")[0]
         scores, file = self.scores, self.file
         if scores is not None and scorer in scores.names:
             sources.append(lambda: scores[name])
@@ -130,7 +130,7 @@ def data_column(data: Dataset, name: str) -> NDArray[Any]:
     if pa.types.is_nested(values.type):
         raise ColumnError(f'Column "{name}" holds {values.type}, which an expression cannot compare. Name a column of numbers or strings.')
     if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        return values.to_numpy(zero_copy_only=False)
+        return np.asarray(values.to_numpy(zero_copy_only=False))
     return np.array(values.to_pylist(), object)
 
 

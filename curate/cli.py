@@ -56,7 +56,7 @@ def options(*decorators: Command) -> Callable[[Command], Command]:
 TALK = (
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
     click.option("--quiet", is_flag=True, help="No progress and no notes."),
-    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
 )
 talking = options(*TALK)
 reading = options(
@@ -123,7 +123,7 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
     from curate.stages import showing
 
     about = showing.describe(scores.path)
-    _say(as_json, about, _score_lines(about, [scoring.name_of(one) for one in scorers]))
+    _say(as_json, about, _score_lines(about, [one.name for one in scoring.ask(scorers)]))
 
 
 @cli.command()
@@ -285,7 +285,6 @@ def _terminated(number: int, frame: object) -> NoReturn:
 
 def _load(source: str | None, given: dict[str, Any]) -> Any:
     """The dataset that the reading options describe, which are taken out of `given`."""
-    given.pop("debug", None)
     named = {"input": given.pop("input_"), "label": given.pop("label"), "id": given.pop("id_")}
     chosen = {"split": given.pop("split"), "limit": given.pop("limit")}
     if source is None:

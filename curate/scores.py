@@ -142,7 +142,7 @@ def join_seeds(parts: Sequence[Mapping[str, NDArray[Any]]], combine: str, seeds:
         if name == "score" and combine == "sum":
             joined[name] = stack.sum(axis=0, dtype=np.float64).astype(np.float32)
         elif stack.dtype == bool:
-            joined[name] = stack.all(axis=0)
+            joined[name] = np.all(stack, axis=0)
         elif stack.dtype.kind in "OUS":
             joined[name] = _most_frequent(stack)
         else:

@@ -28,7 +28,7 @@ def evaluate_checkpoint(
     usable = np.setdiff1d(np.arange(n), np.fromiter(inputs.failed, np.int64, len(inputs.failed)))
     y = torch.from_numpy(labels).to(device)
     with torch.inference_mode():
-        for rows in torch.from_numpy(usable).split(BATCH):
+        for rows in torch.split(torch.from_numpy(usable), BATCH):
             there = rows.to(device)
             logits = model(*inputs.batch(there)).float()
             if probs is None:

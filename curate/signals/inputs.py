@@ -26,8 +26,11 @@ NO_LABEL, BROKEN_IMAGE, EMPTY_TEXT, NOT_FINITE = "no_label", "broken_image", "em
 class Inputs(Protocol):
     """A dataset's inputs on the device. `shape` is what a model builder is told: (channels, height, width), (width,) or (buckets,)."""
 
-    shape: tuple[int, ...]
-    failed: Mapping[int, str]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def failed(self) -> Mapping[int, str]: ...
 
     def batch(self, rows: Tensor, augment: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """The model's arguments for these rows; with a generator, the augmented view."""

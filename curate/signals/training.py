@@ -90,7 +90,7 @@ def train(
             draw = torch.Generator().manual_seed(rng)
             model.train()
             order = rows[torch.randperm(len(rows), generator=draw)].to(device)
-            for step, batch in enumerate(order.split(recipe.batch_size)):
+            for step, batch in enumerate(torch.split(order, recipe.batch_size)):
                 if len(batch) == 1 and len(order) > 1:
                     # One row has no variance for batch norm: the epoch's first row comes, and counts, twice.
                     batch = torch.cat((batch, order[:1]))
@@ -151,7 +151,8 @@ def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs_done: flo
 def _check_finite(sums: RowSums, run: Run, epoch: int, recipe: Recipe, n: int) -> None:
     if int(sums.skipped) > n // 2:
         raise OptionError(
-            f"Training diverged: {int(sums.skipped):,} of {n:,} losses of epoch {epoch} are not finite (lr {recipe.lr}, {recipe.optimizer}). "
+            f"Training diverged: {int(sums.skipped):,} of {n:,} losses of epoch {epoch} are not finite "
+            f"(lr {recipe.lr}, {recipe.optimizer}). "
             f"Use a lower rate, --lr {recipe.lr / 10:g}, and another --out."
         )
 

@@ -194,7 +194,7 @@ def _file_ranges(rows: "datasets.Dataset") -> list[tuple[int, int]]:
 
 
 def _plain_table(rows: "datasets.Dataset", first: int, stop: int, root: Path | None) -> pa.Table:
-    """Rows as Arrow with the features' metadata; images that lie in files beside the source are read in, so that the folder stands alone."""
+    """Rows as Arrow with the features' metadata; images that lie in files are read in, so that the folder stands alone."""
     part: pa.Table = rows.with_format("arrow")[first:stop]
     for name, feature in rows.features.items():
         if type(feature).__name__ == "Image":

@@ -64,8 +64,8 @@ def _figure(
         for text, place in (("easy to learn", (0.02, 0.97)), ("hard to learn\nor mislabelled", (0.02, 0.05)), ("ambiguous", (0.80, 0.5))):
             axes.text(*place, text, transform=axes.transAxes, va="center", fontsize=11, bbox={"fc": "white", "ec": "0.6", "alpha": 0.85})
         figure.colorbar(points, ax=axes, label="share of epochs in which the row was right", location="bottom", shrink=0.6, aspect=40)
-        for place, values, label in ((0, all_confidence, "confidence"), (1, all_variability, "variability")):
-            histogram = figure.add_subplot(grid[place, 1])
+        for line, values, label in ((0, all_confidence, "confidence"), (1, all_variability, "variability")):
+            histogram = figure.add_subplot(grid[line, 1])
             histogram.hist(values, bins=40, color="0.45")
             histogram.set(xlabel=label, ylabel="rows")
             histogram.spines[["top", "right"]].set_visible(False)

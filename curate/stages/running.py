@@ -75,7 +75,8 @@ def require_labels(data: Dataset, needed_by: str) -> None:
         raise ColumnError(f'Every label of "{data.source}" (column "{data.label}") is missing, but "{needed_by}" trains on labels.')
     if len(classes) == 1:
         raise ColumnError(
-            f'Column "{data.label}" of "{data.source}" has one class only ({data.label_names[classes[0]]}); "{needed_by}" needs two or more.'
+            f'Column "{data.label}" of "{data.source}" has one class only ({data.label_names[classes[0]]}); '
+            f'"{needed_by}" needs two or more.'
         )
 
 
@@ -91,6 +92,7 @@ class Trainer:
         self.max_failures, self.progress = max_failures, progress
         self.device = torch.device(settled["device"])
         self._inputs: Inputs | None = None
+        self._failed: dict[int, str] = {}
 
     @property
     def inputs(self) -> "Inputs":
@@ -98,9 +100,15 @@ class Trainer:
             sizes = {"image_size": self.recipe.image_size, "augment": self.recipe.augment}
             self._inputs = self.proxy.prepare(self.data, self.device, self.progress, **sizes)
             unlabelled = np.flatnonzero(self.data.labels < 0).tolist()
-            self._inputs.failed = {**dict.fromkeys(unlabelled, "no_label"), **self._inputs.failed}  # type: ignore[misc]
-            require_few_failures(self._inputs.failed, len(self.data), self.max_failures)
+            self._failed = {**dict.fromkeys(unlabelled, "no_label"), **self._inputs.failed}
+            require_few_failures(self._failed, len(self.data), self.max_failures)
         return self._inputs
+
+    @property
+    def failed(self) -> Mapping[int, str]:
+        """Rows that cannot be trained on, and why: unreadable inputs and missing labels."""
+        assert self.inputs is not None, "reading the inputs finds the failures"
+        return self._failed
 
     def run(self, folder: Path, seed: int, requires: Iterable[str]) -> "Run":
         """The finished run of one seed in `folder/<key>`, with the signals named."""
@@ -121,7 +129,7 @@ class Trainer:
                 store.describe(table, {})
             run = Run(store)
             if not store.files(STATUS):
-                store.add_shard(STATUS, "part-00000.arrow", status_table(self.inputs.failed))
+                store.add_shard(STATUS, "part-00000.arrow", status_table(self.failed))
             if not run.is_finished or store.files(STATE):
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
                 train(run, model, self.inputs, self.data.labels, self.recipe, device=self.device, progress=self.progress)
@@ -279,7 +287,8 @@ def require_memory(need: float) -> None:
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else np.inf
     if need > have:
         raise DoesNotFitError(
-            f"The job needs about {need / 1e9:.1f} GB of memory, the machine has {have / 1e9:.1f} GB. Use --limit or a smaller --image-size."
+            f"The job needs about {need / 1e9:.1f} GB of memory, the machine has {have / 1e9:.1f} GB. "
+            "Use --limit or a smaller --image-size."
         )
 
 
@@ -291,7 +300,7 @@ def _time_steps(model: "torch.nn.Module", inputs: "Inputs", n: int, batch: int, 
         return 0.0
     model.train(len(usable) > 1)
     times = []
-    for rows in usable.split(batch)[:4] * 2:
+    for rows in torch.split(usable, batch)[:4] * 2:
         started = time.perf_counter()
         model(*inputs.batch(rows)).float().sum().backward()
         times.append((time.perf_counter() - started) / len(rows))

@@ -63,8 +63,9 @@ def score(
     """Scores every row of `data` (whatever `curate.load` takes) with every scorer and returns the store in `out`, opened.
 
     `scorers` are `[AS=]NAME[:option=value,…]`, `FILE.py:Class`, or instances. Those that read a training run share one run a
-    seed, trained as `options` say (`model`, `epochs`, `batch_size`, `optimizer`, `lr`, `schedule`, `augment`, `precision`, …: the fields of
-    `RunOptions`), taken from `run`, or already in the store. Scorers that are there already, made the same way, cost nothing. The same call after a kill goes on where it stopped.
+    seed, trained as `options` say (`model`, `epochs`, `batch_size`, `optimizer`, `lr`, `schedule`, `augment`, `precision`, …: the
+    fields of `RunOptions`), taken from `run`, or already in the store. Scorers that are there already, made the same way, cost nothing.
+    The same call after a kill goes on where it stopped.
     `from_store` takes row-local scores over for every row whose content is unchanged.
 
     Raises OptionError and ColumnError before any work, OtherJobError where `out` holds another job, TooManyFailuresError where more
@@ -73,7 +74,7 @@ def score(
     progress = progress or Silent()
     folder = Path(out)
     data = load(data)
-    asked = _ask(scorers)
+    asked = ask(scorers)
     check_before(data, asked, max_failures, workers)
     if overwrite:
         remove(folder)
@@ -83,6 +84,48 @@ def score(
         job.borrow(from_store)
         job.do()
     return Scores.open(folder)
+
+
+def plan(
+    data: Any,
+    scorers: Sequence[str | Scorer],
+    *,
+    out: str | Path,
+    seed: int = 0,
+    seeds: int | None = None,
+    run: str | Path | None = None,
+    from_store: str | Path | None = None,
+    max_failures: float = 0.01,
+    shard_rows: int | None = None,
+    workers: int = 1,
+    device: str = "auto",
+    overwrite: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """What `score` with the same arguments would do, with estimates of its seconds, memory and disk in bytes; writes nothing.
+
+    The time comes from a few real training steps on the first rows. DoesNotFitError where disk or memory would not do.
+    """
+    data = load(data)
+    asked = ask(scorers)
+    check_before(data, asked, max_failures, workers)
+    trains = any(one.reads_run for one in asked) and run is None
+    known = None if overwrite or not (Path(out) / "manifest.json").is_file() else Store.open(out).job["run"]
+    every = [seed + i for i in range(seeds or 1)]
+    planned: dict[str, Any] = {"rows": len(data), "modality": data.modality, "label": data.label, "scorers": [one.name for one in asked]}
+    planned |= {"model": None, "epochs": None, "seeds": every, "device": device, "shard_rows": shard_rows or default_shard_rows(len(data))}
+    cost = {"seconds": len(asked) * len(data) * 1e-6, "memory": 100.0 * len(data), "disk": len(asked) * 24.0 * len(data)}
+    if trains:
+        device = running.settle_machine(device)["device"]
+        proxy, recipe = running.plan_recipe(RunOptions(**options), data, known)
+        for one in asked:
+            one.scorer.settle(recipe.epochs)
+        planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
+        extra = running.estimate(data, proxy, recipe, device, every)
+        cost = {name: value + extra[name] for name, value in cost.items()}
+    running.require_room(Path(out), cost["disk"])
+    running.require_memory(cost["memory"])
+    return planned | cost
 
 
 def check_before(data: Dataset, asked: Sequence[Asked], max_failures: float, workers: int) -> None:
@@ -99,7 +142,7 @@ def check_before(data: Dataset, asked: Sequence[Asked], max_failures: float, wor
             running.require_labels(data, one.name)
 
 
-def _ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
+def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
     if not scorers:
         raise UsageError("No scorer is asked for. Name one or more: --scorer aum --scorer el2n. `curate list scorers` shows them.")
     asked = []
@@ -204,6 +247,7 @@ class _Job:
             self.borrowed.store.require_whole(self.borrowed.store.tables)
 
     def do(self) -> None:
+        running.require_room(self.folder, 36.0 * len(self.data) * (self.epochs * len(self.seeds) + len(self.asked)))
         if self.needs_run:
             self.store.update(job={"run": self._known})
         self._report(self.store.drop_damaged())

@@ -67,8 +67,8 @@ def select(
 
     `scores` is a store, or a parquet or csv file with `row` or the id column. `by` is a score, `SCORER.COLUMN`, `column:NAME`, or an
     expression such as `0.7*rank(el2n)+0.3*rank(aum)`; `keep` the end of it that is kept, by default the scorer's own. `budget` is
-    "30%" (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is. `within` narrows
-    another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples in each.
+    "30%" (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is.
+    `within` narrows another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples in each.
     Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop" or
     "last" ("error" makes both an error).
 
@@ -157,7 +157,7 @@ def _direction(request: Request, sampler: Sampler | None, by: str | None, column
         keep, sign = request.keep or columns.keep(name), columns.hard_sign(name)
     else:
         expression = Expression(by)
-        keep, sign = request.keep, cast("Sign", 1 if expression.ranked and expression.ranked == expression.names else 0)
+        keep, sign = request.keep, 1 if expression.ranked and expression.ranked == expression.names else 0
     if keep is None and sampler is not None and "score" in sampler.requires:
         raise UsageError(f'Which end of "{by}" is to be kept? Add --keep high, --keep low or --keep middle.')
     return keep or "high", sign
@@ -287,7 +287,7 @@ def _job(request: Request, plugin: Plugin | None, sampler: Sampler | None, keep:
 def _digest(rows: NDArray[np.int64]) -> str:
     import xxhash
 
-    return str(xxhash.xxh3_64_hexdigest(np.ascontiguousarray(rows)))
+    return str(xxhash.xxh3_64_hexdigest(rows.tobytes()))
 
 
 def _table(data: Dataset, picked: NDArray[np.int64], weights: NDArray[np.float64]) -> pa.Table:

@@ -62,7 +62,7 @@ class ShardTask:
         from curate.signals.runs import Run
 
         requires = self.built().requires
-        runs = [Run.open(path) for path in self.runs] or [None] * len(self.seeds)
+        runs: list[Run | None] = [Run.open(path) for path in self.runs] or [None] * len(self.seeds)
         rows = np.arange(self.first, self.stop)
         own = {name: _of_data(self.data, name, self.first, self.stop) for name in requires if name.split(".")[0] not in RUN_SIGNALS}
         wanted = [name for name in requires if name not in own]
