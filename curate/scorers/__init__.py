@@ -2,6 +2,21 @@
 
 from curate.menus import lazy
 
-MENU: dict[str, str] = {}
+MENU: dict[str, str] = {
+    "aum": "curate.scorers.dynamics.aum:AUM",
+    "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
+    "datamap": "curate.scorers.dynamics.datamap:DataMap",
+    "dual": "curate.scorers.dynamics.dual:DUAL",
+    "dyn_unc": "curate.scorers.dynamics.dyn_unc:DynUnc",
+    "el2n": "curate.scorers.dynamics.el2n:EL2N",
+    "entropy": "curate.scorers.dynamics.entropy:Entropy",
+    "forgetting": "curate.scorers.dynamics.forgetting:Forgetting",
+    "least_confidence": "curate.scorers.dynamics.least_confidence:LeastConfidence",
+    "loss": "curate.scorers.dynamics.loss:Loss",
+    "margin": "curate.scorers.dynamics.margin:Margin",
+    "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
+    "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "random": "curate.scorers.random_:Random",
+}
 
 __getattr__ = lazy(MENU)
