@@ -40,7 +40,8 @@ def row_sum(values: Array) -> Float64:
 def row_mean(values: Array) -> Float64:
     """The mean of what each row was seen with, (n,); NaN for a row that never was."""
     count = np.count_nonzero(~np.isnan(values), axis=1)
-    return row_sum(values) / np.maximum(count, 1)
+    mean: Float64 = row_sum(values) / np.maximum(count, 1)
+    return mean
 
 
 def row_variance(values: Array) -> Float64:

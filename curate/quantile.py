@@ -85,4 +85,4 @@ def _ordered_keys(values: Array) -> Keys:
 
 def _number(key: np.uint32) -> np.float32:
     bits = key & np.uint32(0x7FFFFFFF) if key >> np.uint32(31) == 1 else ~key
-    return np.array([bits], np.uint32).view(np.float32)[0]
+    return np.float32(np.uint32(bits).view(np.float32))

@@ -26,9 +26,7 @@ class EL2N(PerRow):
     hard_sign = 1
     keep = "high"
 
-    def __init__(
-        self, *, epochs: tuple[int, ...] | None = None, norm: Literal[1, 2] = 2, mode: Literal["eval", "online"] = "eval"
-    ) -> None:
+    def __init__(self, *, epochs: tuple[int, ...] | None = None, norm: Literal[1, 2] = 2, mode: Literal["eval", "online"] = "eval") -> None:
         if epochs is not None and (not epochs or min(epochs) < 1 or len(set(epochs)) < len(epochs)):
             raise OptionError(f"el2n: epochs must be distinct numbers from 1 on, got {epochs}. Write epochs=3 or epochs=3+5.")
         self.epochs = epochs

@@ -44,7 +44,7 @@ class Forgetting(PerRow):
         count = np.count_nonzero(~np.isnan(history), axis=1)
         right = history >= 0.5
         wrong = history < 0.5  # not ~right: NaN is neither
-        ever = right.any(axis=1)
+        ever = np.count_nonzero(right, axis=1) > 0
         events = np.count_nonzero(right[:, :-1] & wrong[:, 1:], axis=1)
         score = np.where(ever, events, self._of_never_learned(count))
         seen = count > 0
