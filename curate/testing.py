@@ -217,13 +217,20 @@ def _run(kind: str, epochs: int, n: int) -> dict[str, Array]:
     labels = np.arange(n), _labels(n)
     logits = _normal(kind, n, epochs * _CLASSES).reshape(n, epochs, _CLASSES)
     logits[labels[0], :, labels[1]] += np.linspace(0, 2, epochs)
-    seen = np.ones((n, epochs), bool) if kind == "eval" else _uniform("seen", n, epochs) > 0.15
-    seen[:, : epochs - epochs // 4] |= seen[:, : epochs - epochs // 4].sum(axis=1, keepdims=True) < epochs // 2
+    seen = np.ones((n, epochs), np.bool_) if kind == "eval" else _attendance(epochs, n)
     seen[0] = False
     p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)  # (n, epochs, classes)
     scalars = {**_of_label(logits, p, labels), "kappa": _kappa(p, seen)}
     masked = {name: np.where(seen, values, np.nan).astype(np.float32) for name, values in scalars.items()}
     return {**masked, "probs": np.where(seen[..., None], p, np.nan)}
+
+
+def _attendance(epochs: int, n: int) -> NDArray[np.bool_]:
+    """Which epochs each row was presented in, (n, epochs): all but none to a quarter of them."""
+    missed = _uniform("missed", n, 1) * (epochs // 4 + 1)  # (n, 1)
+    order = _uniform("order", n, epochs).argsort(axis=1).argsort(axis=1)
+    seen: NDArray[np.bool_] = order >= np.floor(missed)
+    return seen
 
 
 def _of_label(logits: Array, p: Array, labels: tuple[Array, Array]) -> dict[str, Array]:

@@ -23,8 +23,8 @@ class TDDS(PerRow):
     presentations than a window.
 
     With the published beta = .9 the last window has nine tenths of the weight; lower it for more memory. Of each row the
-    first `epochs` presentations are read, by default all; `window=None` is 10, or half of that if it is less, not below 3. The paper tunes both
-    by pruning rate, e.g. for CIFAR-100 (90, 10) to drop 30 % and (10, 5) to drop 90 %.
+    first `epochs` presentations are read, by default all; `window=None` is 10, or half of `epochs` if that is less, not below
+    3. The paper tunes both by pruning rate, e.g. for CIFAR-100 (90, 10) to drop 30 % and (10, 5) to drop 90 %.
     """
 
     requires = ("dynamics.kappa",)
