@@ -51,14 +51,14 @@ class Quantile:
         key, _ = _locate(state, int(state["rank"][0]))
         return _number(key)
 
-    def of(self, values: Array) -> np.float32:
-        """The same of a column that is at hand whole.
+    def of(self, values: Array) -> float:
+        """The same of a column of floats that is at hand whole, in its own precision.
 
-        >>> float(Quantile(0.5).of(np.array([4, 1, 3, 2], np.float32)))
+        >>> Quantile(0.5).of(np.array([4.0, 1.0, 3.0, 2.0]))
         2.0
         """
         found = np.sort(values[~np.isnan(values)])
-        return np.float32(found[_rank(self.share, len(found)) - 1] if len(found) else np.nan)
+        return float(found[_rank(self.share, len(found)) - 1]) if len(found) else math.nan
 
 
 def _rank(share: float, n: int) -> int:

@@ -53,10 +53,10 @@ def check_scorer(scorer: Scorer | type[Any] | str, *, epochs: int = 12, n: int =
     again = plugins.options_of(settled.settle(epochs))
     assert again == plugins.options_of(settled), f"{name}: settling twice changed {plugins.options_of(settled)} to {again}."
 
-    columns = _signals(settled.requires, epochs, n)
+    columns = signals_of(settled.requires, epochs, n)
     whole = _score(settled, columns, [n])
     _check_columns(whole, columns, n, name)
-    _check_untouched(columns, _signals(settled.requires, epochs, n), name)
+    _check_untouched(columns, signals_of(settled.requires, epochs, n), name)
     _check_same(_score(settled, columns, [n]), whole, f"{name} gives other numbers when it runs again", rounding=0)
     for pieces in (3, 17):
         cut = _score(settled, columns, _ragged(n, pieces))
@@ -82,6 +82,25 @@ def check_sampler(sampler: Sampler | type[Any] | str, *, n: int = 60) -> None:
         for seed in (0, 1):
             _check_draw(built, pool, k, seed, name)
     _check_untouched(columns, {column: _pool_column(column, n) for column in built.requires}, name)
+
+
+def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]:
+    """The synthetic signals of those names, as a run of `epochs` over `n` rows leaves them; row 0 was never seen.
+
+    >>> signals_of(["eval.el2n@3"], epochs=8, n=5)["eval.el2n@3"].shape
+    (5,)
+    """
+    training, evaluation = _run("dynamics", epochs, n), _run("eval", epochs, n)
+    known: dict[str, Array] = {
+        **{f"dynamics.{name}": values for name, values in training.items()},
+        **{f"eval.{name}": values for name, values in evaluation.items()},
+        "probs.final": evaluation["probs"][:, -1].astype(np.float32),
+        "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
+        "label": _labels(n),
+        "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
+        "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
+    }
+    return {name: _named(name, known, epochs) for name in requires}
 
 
 def _check_attributes(scorer: Scorer, name: str) -> None:
@@ -182,20 +201,6 @@ def _seen(signals: Mapping[str, Array], n: int) -> NDArray[np.bool_]:
     floats = [values.reshape(n, -1) for values in signals.values() if values.dtype.kind == "f"]
     seen: NDArray[np.bool_] = ~np.isnan(np.concatenate(floats, axis=1)).all(axis=1) if floats else np.ones(n, np.bool_)
     return seen
-
-
-def _signals(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]:
-    training, evaluation = _run("dynamics", epochs, n), _run("eval", epochs, n)
-    known: dict[str, Array] = {
-        **{f"dynamics.{name}": values for name, values in training.items()},
-        **{f"eval.{name}": values for name, values in evaluation.items()},
-        "probs.final": evaluation["probs"][:, -1].astype(np.float32),
-        "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
-        "label": _labels(n),
-        "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
-        "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
-    }
-    return {name: _named(name, known, epochs) for name in requires}
 
 
 def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
