@@ -15,6 +15,7 @@ import ast
 import contextlib
 import io
 import logging
+import os
 import platform
 import tempfile
 import time
@@ -92,7 +93,7 @@ def tdds(source: Path, n: int = 5_000, epochs: int = 30, classes: int = 100, win
     order = np.tile(np.arange(n), (epochs, 1))
     with tempfile.TemporaryDirectory() as folder:
         args = SimpleNamespace(window_size=window, trajectory_len=epochs, decay=0.9, mask_path=f"{folder}/")
-        theirs = functions_of(source, np=np, torch=torch, LA=linalg, softmax=softmax, args=args, os=__import__("os"))
+        theirs = functions_of(source, np=np, torch=torch, LA=linalg, softmax=softmax, args=args, os=os)
         official_seconds, _ = timed(lambda: theirs["generate"](history, None, order))
         ranked = np.load(f"{folder}/data_mask_win{window}_ep{epochs}.npy")
         values = np.load(f"{folder}/score_win{window}_ep{epochs}.npy")

@@ -6,7 +6,7 @@ import pytest
 from curate import plugins
 from curate.errors import OptionError
 from curate.scorers import MENU
-from curate.testing import signals_of, check_scorer, shard_of
+from curate.testing import check_scorer, shard_of, signals_of
 
 EPOCHS, N = 12, 40
 VARIANTS = [
