@@ -15,8 +15,8 @@ MENU: dict[str, str] = {
     "loss": "curate.scorers.dynamics.loss:Loss",
     "margin": "curate.scorers.dynamics.margin:Margin",
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
-    "random": "curate.scorers.random_:Random",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "random": "curate.scorers.random_:Random",
 }
 
 __getattr__ = lazy(MENU)

@@ -1,1 +1,1 @@
-"""Scorers that read what a training run said of each row: its logits' scalars, epoch by epoch."""
+"""Scores from what a training run reveals of each row: its logits, epoch by epoch."""

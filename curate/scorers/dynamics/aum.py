@@ -3,53 +3,95 @@
 Pleiss et al. 2020, "Identifying Mislabeled Data using the Area Under the Margin Ranking"; official code asappresearch/aum.
 """
 
+from collections.abc import Sequence
+from typing import Literal, Self
+
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import OptionError
-from curate.numerics import seen_mean
-from curate.protocols import Columns, PerRow, Shard
+from curate.errors import InputError, OptionError
+from curate.numerics import compact, row_mean
+from curate.protocols import Array, Columns, Keep, Shard, Sign, State
+from curate.quantile import Quantile
+from curate.scorers.dynamics.run_length import check_at_least, check_reach
+
+_FLAGGED_SHARE = 0.01
 
 
-class AUM(PerRow):
-    """Mean over presentations of the label's logit minus the largest other logit.
+class AUM:
+    """Mean over presentations of the label's logit minus the largest other logit; low is hard, high is kept.
 
-    Reads `dynamics.m_logit`, (n, presentations), NaN where a row was not presented. Gives `score`, (n,) float32, in
-    logits; low is hard; keep high; NaN for a row never presented after `skip`. Costs one pass, no state. Like the official
-    experiments we leave out the first presentation; the paper averages over all, which is `skip=0`. The learning rate should not drop
-    during the run: once wrong labels are learned by heart the margin no longer tells them apart.
+    Reads `dynamics.m_logit`, (n, epochs). `score` is (n,) float32, in logits; NaN for a row never presented after the first
+    `skip` presentations. Like the official experiments we leave out the first presentation; the paper averages over all,
+    which is `skip=0`. Stop before the learning rate drops: once wrong labels are memorised their margins grow as well.
+
+    Threshold rows: give a random N/(C+1) rows of the training set an extra class C before scoring, and name it here with
+    `threshold_class=C`. A column `flagged` then says which rows score below the 99th percentile of those, as
+    `flag_by_threshold` does; it costs two small passes. The paper does so twice, with disjoint threshold rows, and removes a
+    row only if every run in which it bore its own label flags it.
     """
 
-    requires = ("dynamics.m_logit",)
-    hard_sign = -1
-    keep = "high"
+    requires: Sequence[str] = ("dynamics.m_logit",)
+    hard_sign: Sign = -1
+    keep: Keep = "high"
+    passes = 0
+    combine: Literal["mean"] = "mean"
+    version = 1
 
-    def __init__(self, *, skip: int = 1) -> None:
-        if skip < 0:
-            raise OptionError(f"aum: skip must be 0 or more, got {skip}.")
+    def __init__(self, *, skip: int = 1, threshold_class: int | None = None) -> None:
+        check_at_least("aum", "skip", skip, 0)
+        check_at_least("aum", "threshold_class", threshold_class, 0)
         self.skip = skip
+        self.threshold_class = threshold_class
+        if threshold_class is not None:
+            self.requires = ("dynamics.m_logit", "label")
+            self.passes = 2
 
-    def settle(self, epochs: int) -> "AUM":
-        if self.skip >= epochs:
-            raise OptionError(f"aum: skip={self.skip} leaves nothing of {epochs} epochs. Use --epochs {self.skip + 1} or more, or aum:skip=0.")
+    def settle(self, epochs: int) -> Self:
+        """Nothing is left to fill in; OptionError if the run would be skipped whole."""
+        check_reach("aum", f"skip {self.skip}", self.skip + 1, epochs, instead=f"skip={epochs - 1}")
         return self
 
-    def score_rows(self, shard: Shard) -> Columns:
-        return {"score": seen_mean(shard["dynamics.m_logit"][:, self.skip :]).astype(np.float32)}
+    def fit(self, shard: Shard, state: State | None) -> State:
+        is_threshold = shard["label"] == self.threshold_class
+        return _threshold().fit(self._area(shard)[is_threshold], state)
+
+    def merge(self, states: Sequence[State]) -> State:
+        return _threshold().merge(states)
+
+    def score(self, shard: Shard, state: State | None) -> Columns:
+        area = self._area(shard)
+        if self.threshold_class is None:
+            return {"score": area}
+        assert state is not None, "two passes have run"
+        limit = _threshold().value(state)
+        if np.isnan(limit):
+            raise OptionError(
+                f"aum: threshold_class {self.threshold_class} is the label of no row that was presented; give some rows that label, "
+                "or leave the option out."
+            )
+        return {"score": area, "flagged": (area < limit) & (shard["label"] != self.threshold_class)}
+
+    def _area(self, shard: Shard) -> NDArray[np.float32]:
+        margin = compact(shard["dynamics.m_logit"])[:, self.skip :]  # (n, presentations)
+        return row_mean(margin).astype(np.float32)
 
 
-def flag_by_threshold(aum: NDArray[np.float32], is_threshold: NDArray[np.bool_], share: float = 0.01) -> NDArray[np.bool_]:
-    """Which rows AUM calls mislabelled: those below which fewer than all but `share` of the threshold rows lie, (n,) bool.
+def flag_by_threshold(aum: Array, is_threshold: Array, quantile: float = _FLAGGED_SHARE) -> NDArray[np.bool_]:
+    """Which rows are probably mislabelled: those that more than `quantile` of the threshold rows surpass.
 
-    `is_threshold` marks rows that were given a class that does not exist (the paper draws N / (classes + 1) of them, the code N // classes) before
-    training; a row is flagged where more than `share` of them have a larger AUM. Threshold rows are never flagged by their own run: train twice with
-    disjoint sets, and drop what every run flags in which it was not itself one.
+    `aum` is (n,), `is_threshold` marks the rows that were given the extra class, (n,) bool. Gives (n,) bool; threshold rows
+    and rows without a score are never flagged. The official code does the same with its fraction of 0.01.
 
-    >>> flag_by_threshold(np.float32([98.5, 99.5, *range(1, 101)]), np.arange(102) >= 2)[:2]
-    array([ True, False])
+    >>> flag_by_threshold(np.array([-1.0, 2.0, 0.0, 1.0]), np.array([False, False, True, True])).tolist()
+    [True, False, False, False]
     """
-    limits = np.sort(aum[is_threshold])
-    if not len(limits):
-        raise OptionError("flag_by_threshold needs threshold rows; is_threshold marks none.")
-    above = len(limits) - np.searchsorted(limits, aum, side="right")
-    return (above / len(limits) > share) & ~is_threshold
+    limit = _threshold(quantile).of(aum[is_threshold])
+    if np.isnan(limit):
+        raise InputError("flag_by_threshold got no threshold row with a score; give some rows the extra class before training.")
+    return (aum < limit) & ~is_threshold
+
+
+def _threshold(quantile: float = _FLAGGED_SHARE) -> Quantile:
+    # More than q·m of m threshold rows lie above a number exactly if it is below their number of rank m - ⌊q·m⌋ = ⌈(1-q)·m⌉.
+    return Quantile(1 - quantile)

@@ -1,79 +1,96 @@
-"""Data maps: how sure a run was of a row's label on average, and how much that changed.
+"""Data maps: confidence, variability and correctness of a row over training; low confidence is hard.
 
-Swayamdipta et al. 2020, "Dataset Cartography"; official code allenai/cartography.
+Swayamdipta et al. 2020, "Dataset Cartography: Mapping and Diagnosing Datasets with Training Dynamics"; official code
+allenai/cartography.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Literal, Self
 
 import numpy as np
 
 from curate.errors import OptionError
-from curate.numerics import count_for_quantile, merge_counts, quantile_from_counts, seen_mean, seen_variance
-from curate.protocols import Array, Columns, Shard, State
-
-AMBIGUOUS_SHARE: Final = 1 / 3
+from curate.numerics import Float64, compact, row_mean, row_sum, row_variance
+from curate.protocols import Columns, Keep, Shard, Sign, State
+from curate.quantile import Quantile
+from curate.scorers.dynamics.run_length import check_at_least, check_reach
 
 
 class DataMap:
-    """Confidence, the mean over epochs of p_y, (n,) float32, 0 … 1; low is hard (often mislabelled), keep high.
+    """Mean probability of the given label over training, 0 … 1; low is hard, high (the clean end) is kept.
 
-    Columns: `score` and `confidence` (equal), `variability` (population deviation of p_y), `correctness` (right predictions, averaged over an epoch's visits),
-    `threshold_closeness` = confidence (1 - confidence), and `region`: "ambiguous" for the third of the rows with the highest variability, of the others "easy"
-    where confidence is 0.5 or more, "hard" where it is less. The paper selects by rank and names no thresholds: for its subsets use the sampler
-    `ambiguous`, or `--by datamap.variability --keep high`. `burn_out` reads only the first so many epochs; `include_ci` widens variability v² by its own error,
-    sqrt(v² + v⁴/(E-1)), as the official option does.
-    Variability means ambiguous, not mislabelled: wrong labels are among the steadiest rows of a short run and the most variable ones of a long run.
-    Reads `dynamics.loss` and `dynamics.correct`; three cheap passes, 1 MB of state.
+    Reads `dynamics.loss` and `dynamics.correct`, (n, epochs); of each row the first `burn_out` presentations, or all. The
+    columns, (n,) float32 and NaN for a row never presented: `score` = `confidence`; `variability`, the population standard
+    deviation; `correctness`, how many presentations were right; `threshold_closeness`, confidence · (1 - confidence).
+    `include_ci` widens the variability by its own uncertainty, sqrt(v + v²/(m-1)) over m presentations, as in the code.
+
+    `region` is easy, ambiguous or hard, by rank as the paper selects and without fixed thresholds: the `ambiguous` share of
+    rows with the largest variability (a third, their working point; ties at the border stay out), and of the others, which
+    are stable, those where the label is the likelier side (confidence ≥ ½) are easy and the rest hard. Empty where not presented.
+
+    The paper publishes two selections: ambiguous rows (`--by datamap.variability --keep high`) and hard ones (`--keep low`).
+    Variability says ambiguous, not mislabelled: in a short run wrong labels are the most stable rows, in a long one the least.
+    Below five presentations it is noise. Two passes count variabilities for the regions; memory does not grow with the rows.
     """
 
-    requires = ("dynamics.loss", "dynamics.correct")
-    hard_sign: Final = -1
-    keep: Final = "high"
+    requires: Sequence[str] = ("dynamics.loss", "dynamics.correct")
+    hard_sign: Sign = -1
+    keep: Keep = "high"
     passes = 2
-    combine: Final = "mean"
+    combine: Literal["mean"] = "mean"
     version = 1
 
-    def __init__(self, *, burn_out: int | None = None, include_ci: bool = False) -> None:
-        if burn_out is not None and burn_out < 2:
-            raise OptionError(f"datamap: burn_out must be 2 epochs or more, got {burn_out}.")
-        self.burn_out, self.include_ci = burn_out, include_ci
+    def __init__(self, *, burn_out: int | None = None, include_ci: bool = False, ambiguous: float = 1 / 3) -> None:
+        check_at_least("datamap", "burn_out", burn_out, 1)
+        if not 0 < ambiguous < 1:
+            raise OptionError(f"datamap: ambiguous must be a share between 0 and 1, got {ambiguous}.")
+        self.burn_out = burn_out
+        self.include_ci = include_ci
+        self.ambiguous = ambiguous
 
-    def settle(self, epochs: int) -> "DataMap":
-        if max(2, self.burn_out or 2) > epochs:
-            raise OptionError(f"datamap: needs {max(2, self.burn_out or 2)} epochs, the run has {epochs}. Use more --epochs.")
-        return self
+    def settle(self, epochs: int) -> Self:
+        """The whole run unless `burn_out` was given."""
+        burn_out = self.burn_out or epochs
+        check_reach("datamap", f"burn_out {burn_out}", burn_out, epochs, instead=f"burn_out={epochs}")
+        return type(self)(burn_out=burn_out, include_ci=self.include_ci, ambiguous=self.ambiguous)
 
     def fit(self, shard: Shard, state: State | None) -> State:
-        return count_for_quantile(self._variability(shard).astype(np.float32), state, 1 - AMBIGUOUS_SHARE)
+        return self._border().fit(self._variability(self._probability(shard)).astype(np.float32), state)
 
     def merge(self, states: Sequence[State]) -> State:
-        return merge_counts(states)
+        return self._border().merge(states)
 
     def score(self, shard: Shard, state: State | None) -> Columns:
-        assert state is not None, "a scorer with passes is given its state"
-        p_y = self._p_y(shard)
-        confidence, variability = seen_mean(p_y).astype(np.float32), self._variability(shard).astype(np.float32)
-        cut = quantile_from_counts(state, 1 - AMBIGUOUS_SHARE)
-        region = np.where(variability > cut, "ambiguous", np.where(confidence >= 0.5, "easy", "hard")).astype(object)
-        region[np.isnan(confidence)] = None
-        correct = shard["dynamics.correct"][:, : self.burn_out]
+        assert state is not None, "two passes have run"
+        p = self._probability(shard)
+        right = _first(shard["dynamics.correct"], self.burn_out)
+        confidence = row_mean(p)
+        variability = self._variability(p).astype(np.float32)
+        region = np.select(
+            [np.isnan(confidence), variability > self._border().value(state), confidence >= 0.5], ["", "ambiguous", "easy"], "hard"
+        )
         return {
-            "score": confidence,
-            "confidence": confidence,
+            "score": confidence.astype(np.float32),
+            "confidence": confidence.astype(np.float32),
             "variability": variability,
-            "correctness": np.where(np.isnan(confidence), np.nan, np.nansum(correct, axis=1)).astype(np.float32),
-            "threshold_closeness": confidence * (1 - confidence),
+            "correctness": row_sum(np.where(np.isnan(right), np.nan, right >= 0.5)).astype(np.float32),
+            "threshold_closeness": (confidence * (1 - confidence)).astype(np.float32),
             "region": region,
         }
 
-    def _p_y(self, shard: Shard) -> Array:
-        return np.exp(-shard["dynamics.loss"][:, : self.burn_out])  # (n, epochs)
+    def _probability(self, shard: Shard) -> Float64:
+        return np.exp(-_first(shard["dynamics.loss"], self.burn_out))
 
-    def _variability(self, shard: Shard) -> Array:
-        p_y = self._p_y(shard)
-        variance = seen_variance(p_y)
+    def _variability(self, p: Float64) -> Float64:
+        variance = row_variance(p)
         if self.include_ci:
-            seen = (~np.isnan(p_y)).sum(axis=1)
-            variance = variance + variance**2 / np.where(seen > 1, seen - 1, np.nan)
+            count = np.count_nonzero(~np.isnan(p), axis=1)
+            variance = variance + variance**2 / np.maximum(count - 1, 1)  # one presentation: variance 0, and no division by 0
         return np.sqrt(variance)
+
+    def _border(self) -> Quantile:
+        return Quantile(1 - self.ambiguous)
+
+
+def _first(signal: np.ndarray, presentations: int | None) -> Float64:
+    return compact(signal)[:, :presentations].astype(np.float64)

@@ -1,45 +1,47 @@
-"""DUAL: uncertainty times difficulty in the early epochs, high where a row is both unsettled and hard.
+"""DUAL: uncertainty weighted by difficulty, from the first epochs of training alone; high is hard.
 
-Cho et al. 2025, "Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty"; official code behaapyy/dual-pruning.
+Cho et al. 2025, "Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty"; official code
+behaapyy/dual-pruning.
 """
 
 from typing import Self
 
 import numpy as np
 
-from curate.errors import OptionError
-from curate.numerics import close_gaps, seen_mean, window_square_sums
+from curate.numerics import compact, row_mean, window_moments
 from curate.protocols import Columns, PerRow, Shard
-from curate.scorers.dynamics.lengths import require_window, span_for, window_for
+from curate.scorers.dynamics.run_length import check_at_least, check_reach, check_window, window_length
 
 
 class DUAL(PerRow):
-    """Mean over windows of (sample deviation of p_y) x (1 - mean of p_y), (n,) float32; high is hard, keep high.
+    """Mean over sliding windows of std · (1 - mean) of the label's probability; 0 or more, high is hard and kept.
 
-    Over the first `T` presentations, the paper's 30 or the whole of a shorter run, in windows of `window`, the paper's 10 or min(10, max(3, E // 2)).
-    `mean` is the mean of p_y over the same presentations, which the sampler `beta` reads. Reads `dynamics.loss`; one pass. A row seen less often than a window is long
-    scores NaN.
+    Reads `dynamics.loss`, (n, epochs); of each row the first `epochs` presentations, by default 30 as for CIFAR, or all of a
+    shorter run. `window=None` is 10, or half of `epochs` if that is less, not below 3. The deviation is the sample one. (n,) float32,
+    NaN for a row with fewer presentations than a window. The column `mean` is the mean probability over the same
+    presentations, which the `beta` sampler reads.
     """
 
     requires = ("dynamics.loss",)
     hard_sign = 1
     keep = "high"
 
-    def __init__(self, *, window: int | None = None, T: int | None = None) -> None:
-        require_window("dual", window)
-        if T is not None and T < 2:
-            raise OptionError(f"dual: T must be 2 or more, got {T}.")
-        self.window, self.T = window, T
+    def __init__(self, *, window: int | None = None, epochs: int | None = None) -> None:
+        check_at_least("dual", "window", window, 2)
+        check_at_least("dual", "epochs", epochs, 2)
+        self.window = window
+        self.epochs = epochs
 
     def settle(self, epochs: int) -> Self:
-        span = span_for("dual", self.T, 30, epochs)
-        return type(self)(window=window_for("dual", self.window, span), T=span)
+        """The first 30 epochs and a window by their number where none was given; OptionError if they are too few."""
+        first = self.epochs or min(30, epochs)
+        check_reach("dual", f"epochs {first}", first, epochs, instead=f"epochs={epochs}")
+        window = self.window or window_length(first)
+        check_window("dual", window, first, epochs, least=2)
+        return type(self)(window=window, epochs=first)
 
     def score_rows(self, shard: Shard) -> Columns:
-        assert self.window is not None, "settled before it scores"
-        p_y, _ = close_gaps(np.exp(-shard["dynamics.loss"]))
-        p_y = p_y[:, : self.T]
-        deviation = np.sqrt(window_square_sums(p_y, self.window) / (self.window - 1))  # (n, windows)
-        sums = np.cumsum(np.pad(p_y, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
-        mean = (sums[:, self.window :] - sums[:, : -self.window]) / self.window
-        return {"score": seen_mean(deviation * (1 - mean)).astype(np.float32), "mean": seen_mean(p_y).astype(np.float32)}
+        assert self.window is not None, "settled"
+        p = np.exp(-compact(shard["dynamics.loss"])[:, : self.epochs].astype(np.float64))
+        mean, deviation = window_moments(p, self.window, ddof=1)  # both (n, windows)
+        return {"score": row_mean(deviation * (1 - mean)).astype(np.float32), "mean": row_mean(p).astype(np.float32)}

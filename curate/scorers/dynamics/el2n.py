@@ -1,46 +1,46 @@
-"""EL2N: the length of the error vector p - onehot(y) early in training, high where a row is hard.
+"""EL2N: how far the prediction is from the label early in training; high is hard.
 
 Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet"; official code mansheej/data_diet.
 """
 
-from collections.abc import Sequence
 from typing import Literal, Self
 
+import numpy as np
+
 from curate.errors import OptionError
-from curate.numerics import seen_mean
+from curate.numerics import row_mean
 from curate.protocols import Columns, PerRow, Shard
-from curate.scorers.dynamics.lengths import early_epoch
+from curate.scorers.dynamics.run_length import check_reach, early_epoch
 
 
 class EL2N(PerRow):
-    """Mean over the chosen epochs of |p - onehot(y)|, with the 2-norm in 0 … √2, with the 1-norm in 0 … 2; high is hard, keep high.
+    """Norm of the predicted probabilities minus the one-hot label, after an early epoch; high is hard and kept.
 
-    Gives `score`, (n,) float32. Like the official code we read a clean pass in eval mode at the end of an epoch
-    (`mode="eval"`); CCS and D2 read the training step's own logits, which is `mode="online"`. `epochs` is the paper's 20, or in a
-    shorter run of E epochs min(20, E, max(3, E // 3)); late epochs of a memorised set say nothing. Three seeds or more are advised.
-    Cost: one evaluation pass an epoch named. Some peers take the squared norm or the last epoch: other rankings, not offered.
+    Reads `eval.el2n@E` (clean rows, eval mode, as the official code), one evaluation pass for each epoch in `epochs`, and
+    gives their mean; `norm=1` reads `el1`, the code's L1 error, 0 … 2. With norm 2 the range is 0 … √2. `mode="online"` reads
+    the training step's own logits, which cost nothing. A row missing in all these epochs scores NaN. `epochs=None` is one
+    epoch: 20, or a third of a shorter run, not before the third. The norm is not squared and never of the last epoch alone,
+    where memorised rows are all at 0. The paper advises a mean over ten seeds; the stage takes it when --seeds says so.
     """
 
-    requires: Sequence[str] = ("eval.el2n",)
     hard_sign = 1
     keep = "high"
 
     def __init__(self, *, epochs: tuple[int, ...] | None = None, norm: Literal[1, 2] = 2, mode: Literal["eval", "online"] = "eval") -> None:
-        if epochs is not None and (not epochs or min(epochs) < 1):
-            raise OptionError(f"el2n: epochs count from 1, got {epochs}.")
-        if norm not in (1, 2):
-            raise OptionError(f"el2n: norm must be 1 or 2, got {norm}.")
-        self.epochs, self.norm, self.mode = epochs, norm, mode
-        signal = f"{'eval' if mode == 'eval' else 'dynamics'}.{'el2n' if norm == 2 else 'el1'}"
-        self.requires = (signal,) if epochs is None else tuple(f"{signal}@{epoch}" for epoch in epochs)
+        if epochs is not None and (not epochs or min(epochs) < 1 or len(set(epochs)) < len(epochs)):
+            raise OptionError(f"el2n: epochs must be distinct numbers from 1 on, got {epochs}. Write epochs=3 or epochs=3+5.")
+        self.epochs = epochs
+        self.norm = norm
+        self.mode = mode
+        column = f"{'eval' if mode == 'eval' else 'dynamics'}.el{'2n' if norm == 2 else '1'}"
+        self.requires = (column,) if epochs is None else tuple(f"{column}@{epoch}" for epoch in epochs)
 
     def settle(self, epochs: int) -> Self:
+        """One early epoch where none was named; OptionError where one lies beyond the run."""
         chosen = self.epochs or (early_epoch(epochs),)
-        if max(chosen) > epochs:
-            raise OptionError(f"el2n: epoch {max(chosen)} is asked for, the run has {epochs}. Use --epochs {max(chosen)} or more.")
+        check_reach("el2n", f"epoch {max(chosen)}", max(chosen), epochs, instead=f"epochs={epochs}")
         return type(self)(epochs=chosen, norm=self.norm, mode=self.mode)
 
     def score_rows(self, shard: Shard) -> Columns:
-        import numpy as np
-
-        return {"score": seen_mean(np.stack([shard[name] for name in self.requires], axis=1)).astype(np.float32)}
+        errors = np.stack([shard[name] for name in self.requires], axis=1)  # (n, chosen epochs)
+        return {"score": row_mean(errors).astype(np.float32)}

@@ -1,4 +1,8 @@
-"""Least confidence: one minus the final prediction's largest probability."""
+"""Least confidence: what the final prediction's largest probability lacks to one; high is hard.
+
+Lewis, Gale 1994, "A Sequential Algorithm for Training Text Classifiers"; for pruning Coleman et al. 2020, "Selection via Proxy",
+official code stanford-futuredata/selection-via-proxy.
+"""
 
 import numpy as np
 
@@ -6,9 +10,10 @@ from curate.protocols import Columns, PerRow, Shard
 
 
 class LeastConfidence(PerRow):
-    """1 - max p, (n,) float32, 0 … 1 - 1/classes; high is hard, keep high. One pass with the final weights.
+    """One minus the largest probability of the final prediction, 0 … 1 - 1/classes; high is hard and kept.
 
-    DeepCore sorts this one way in its balanced branch and the other way in its unbalanced one; here direction is `hard_sign` alone.
+    Reads `probs.final`, (n, classes). (n,) float32, NaN for a row without a prediction. The label is not read. DeepCore's
+    version keeps opposite ends with and without its class balance; ours has one direction.
     """
 
     requires = ("probs.final",)
@@ -16,5 +21,4 @@ class LeastConfidence(PerRow):
     keep = "high"
 
     def score_rows(self, shard: Shard) -> Columns:
-        p = shard["probs.final"]  # (n, classes)
-        return {"score": (1 - p.max(axis=1)).astype(np.float32)}
+        return {"score": (1 - shard["probs.final"].max(axis=1)).astype(np.float32)}

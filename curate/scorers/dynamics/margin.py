@@ -1,4 +1,8 @@
-"""Margin: one minus the gap between the two most probable classes of the final prediction."""
+"""Margin: how close the two likeliest classes of the final prediction are; high is hard.
+
+Scheffer, Decomain, Wrobel 2001, "Active Hidden Markov Models for Information Extraction"; for pruning Coleman et al. 2020,
+"Selection via Proxy", official code stanford-futuredata/selection-via-proxy.
+"""
 
 import numpy as np
 
@@ -6,7 +10,11 @@ from curate.protocols import Columns, PerRow, Shard
 
 
 class Margin(PerRow):
-    """1 - (p_(1) - p_(2)), (n,) float32, 0 … 1; high is hard, keep high. One pass with the final weights."""
+    """One minus the gap between the two largest probabilities of the final prediction, 0 … 1; high is hard and kept.
+
+    Reads `probs.final`, (n, classes). (n,) float32, NaN for a row without a prediction. The label is not read: `aum` and
+    `margin_sum` are the margins that know it. With a single class there is no second: the gap is the probability itself.
+    """
 
     requires = ("probs.final",)
     hard_sign = 1
@@ -14,5 +22,5 @@ class Margin(PerRow):
 
     def score_rows(self, shard: Shard) -> Columns:
         p = shard["probs.final"]  # (n, classes)
-        top = np.partition(p, p.shape[1] - 2, axis=1)[:, -2:]  # the second largest, the largest
-        return {"score": (1 - (top[:, 1] - top[:, 0])).astype(np.float32)}
+        largest = np.partition(p, -2, axis=1)[:, -2:] if p.shape[1] > 1 else np.pad(p, ((0, 0), (1, 0)))
+        return {"score": (1 - (largest[:, 1] - largest[:, 0])).astype(np.float32)}

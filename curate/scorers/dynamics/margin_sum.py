@@ -1,20 +1,21 @@
-"""Margin sum: CCS's accumulated probability margin, low where the label is probably wrong.
+"""Margin sum: the probability margin of the label added up over training, low where the label is probably wrong.
 
-Zheng et al. 2023, "Coverage-centric Coreset Selection for High Pruning Rates"; official code haizhongzheng/Coverage-centric-coreset-selection, which
-calls it AUM.
+Zheng, Liu, Lai, Prakash 2023, "Coverage-centric Coreset Selection for High Pruning Rates"; official code
+haizhongzheng/Coverage-centric-coreset-selection, which calls it the accumulated margin, or AUM.
 """
 
 import numpy as np
 
-from curate.numerics import seen_mean
+from curate.numerics import row_sum
 from curate.protocols import Columns, PerRow, Shard
 
 
 class MarginSum(PerRow):
-    """Sum over presentations of p_y minus the largest other probability, (n,) float32, in -E … E; low is hard, keep high.
+    """Sum over presentations of the label's probability minus the largest other one; low is hard, high is kept.
 
-    Reads `dynamics.m_prob`. What CCS and D2 call AUM: on probabilities, not logits, and summed; `aum` is the paper's own. A row that was presented less often
-    than the run is long has its mean times the run's length, so that it is not taken for a hard one. One pass, no state.
+    Reads `dynamics.m_prob`, (n, epochs), each in -1 … 1. (n,) float32, within ± the number of presentations; NaN for a row
+    never presented. CCS and D2 publish this under the name AUM, which averages *logit* margins (`aum` here): another ranking.
+    A sum, as in their code: a row that was presented less often lies nearer to 0.
     """
 
     requires = ("dynamics.m_prob",)
@@ -22,5 +23,4 @@ class MarginSum(PerRow):
     keep = "high"
 
     def score_rows(self, shard: Shard) -> Columns:
-        margin = shard["dynamics.m_prob"]
-        return {"score": (seen_mean(margin) * margin.shape[1]).astype(np.float32)}
+        return {"score": row_sum(shard["dynamics.m_prob"]).astype(np.float32)}

@@ -1,0 +1,306 @@
+"""The conformance kit: what every scorer and sampler promises, checked on synthetic signals; for our tests and other people's.
+
+from curate.testing import check_scorer
+def test_gini_keeps_its_promises():
+    check_scorer(Gini)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from curate import plugins
+from curate.errors import UnknownNameError, did_you_mean
+from curate.pool import ArrayPool
+from curate.protocols import Array, Columns, Sampler, Scorer, Shard, State
+from curate.rng import KeyedRandom
+
+SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
+
+_CLASSES = 4
+_DIMENSION = 8
+# Matrix products round differently for other numbers of rows; a real dependence on the cut is far larger.
+_ROUNDING = 1e-5
+
+
+def shard_of(columns: Mapping[str, ArrayLike], *, rows: ArrayLike | None = None, seed: int = 0) -> Shard:
+    """A shard of these columns: floats become float32, `label` and `rows` int64; rows are 0 … n-1 unless given.
+
+    >>> shard_of({"dynamics.loss": [[0.5, 0.25]]})["dynamics.loss"].dtype
+    dtype('float32')
+    """
+    typed = {name: _typed(column) for name, column in columns.items()}
+    if rows is None:
+        rows = np.arange(len(next(iter(typed.values()))) if typed else 0)
+    return Shard(np.asarray(rows, np.int64), typed, seed)
+
+
+def check_scorer(scorer: Scorer | type[Any] | str, *, epochs: int = 12, n: int = 60) -> None:
+    """AssertionError, in plain words, where a scorer breaks what every scorer promises.
+
+    `scorer` is an instance, a class that builds without options, or what one writes after `--scorer`. It is settled for a run
+    of `epochs` and meets `n` rows (3 or more) with the signals that it `requires`: row 0 was never seen, others missed up
+    to a quarter of the epochs. Checked: one number a row, float32, never infinite, NaN only where nothing was seen;
+    repeatable; the same however the rows were cut; options round-trip; signals are not written to; attributes and docstring.
+    """
+    built: Scorer = _built("scorers", scorer)
+    name = type(built).__name__
+    _check_attributes(built, name)
+    settled = built.settle(epochs)
+    assert type(settled) is type(built), f"{name}.settle must give another {name}, got {type(settled).__name__}."
+    again = plugins.options_of(settled.settle(epochs))
+    assert again == plugins.options_of(settled), f"{name}: settling twice changed {plugins.options_of(settled)} to {again}."
+
+    columns = signals_of(settled.requires, epochs, n)
+    whole = _score(settled, columns, [n])
+    _check_columns(whole, columns, n, name)
+    _check_untouched(columns, signals_of(settled.requires, epochs, n), name)
+    _check_same(_score(settled, columns, [n]), whole, f"{name} gives other numbers when it runs again", rounding=0)
+    for pieces in (3, 17):
+        cut = _score(settled, columns, _ragged(n, pieces))
+        _check_same(cut, whole, f"{name} gives other numbers when the rows are cut into {pieces} shards", rounding=_ROUNDING)
+    rebuilt = type(settled)(**plugins.options_of(settled))
+    _check_same(_score(rebuilt, columns, [n]), whole, f"{name} rebuilt from its own options gives other numbers", rounding=0)
+
+
+def check_sampler(sampler: Sampler | type[Any] | str, *, n: int = 60) -> None:
+    """AssertionError, in plain words, where a sampler breaks what every sampler promises.
+
+    `sampler` is as for `check_scorer`. It chooses 1, a third and all of `n` rows (3 or more) from a pool with the columns that
+    it `requires`. Checked: exactly k distinct indices into the pool, int64; k finite weights above 0, float64; equal draws
+    for equal `rng`; the pool is not written to; options round-trip; docstring.
+    """
+    built: Sampler = _built("samplers", sampler)
+    name = type(built).__name__
+    _check_docstring(built, name)
+    assert isinstance(built.version, int) and built.version >= 1, f"{name}.version must be a whole number from 1 on, got {built.version!r}."
+    columns = {column: _pool_column(column, n) for column in built.requires}
+    pool = ArrayPool(columns, rows=3 * np.arange(n) + 5)  # positions in the source are not indices into the pool
+    for k in sorted({1, max(n // 3, 1), n}):
+        for seed in (0, 1):
+            _check_draw(built, pool, k, seed, name)
+    _check_untouched(columns, {column: _pool_column(column, n) for column in built.requires}, name)
+
+
+def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]:
+    """The synthetic signals of those names, as a run of `epochs` over `n` rows leaves them; row 0 was never seen.
+
+    >>> signals_of(["eval.el2n@3"], epochs=8, n=5)["eval.el2n@3"].shape
+    (5,)
+    """
+    training, evaluation = _run("dynamics", epochs, n), _run("eval", epochs, n)
+    known: dict[str, Array] = {
+        **{f"dynamics.{name}": values for name, values in training.items()},
+        **{f"eval.{name}": values for name, values in evaluation.items()},
+        "probs.final": evaluation["probs"][:, -1].astype(np.float32),
+        "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
+        "label": _labels(n),
+        "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
+        "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
+    }
+    return {name: _named(name, known, epochs) for name in requires}
+
+
+def _check_attributes(scorer: Scorer, name: str) -> None:
+    _check_docstring(scorer, name)
+    assert scorer.hard_sign in (-1, 0, 1), f"{name}.hard_sign must be -1, 0 or 1, got {scorer.hard_sign!r}."
+    assert scorer.keep in ("high", "low", "middle"), f"{name}.keep must be high, low or middle, got {scorer.keep!r}."
+    assert scorer.combine in ("mean", "sum"), f"{name}.combine must be mean or sum, got {scorer.combine!r}."
+    assert scorer.passes >= 0, f"{name}.passes must be 0 or more, got {scorer.passes!r}."
+    assert scorer.version >= 1, f"{name}.version must be 1 or more, got {scorer.version!r}."
+    assert not isinstance(scorer.requires, str), f'{name}.requires must be a tuple of names; write ("{scorer.requires}",).'
+
+
+def _check_docstring(method: object, name: str) -> None:
+    text = vars(type(method)).get("__doc__") or ""
+    assert text.strip(), f"{name} has no docstring; say what its result means, for `curate list` shows the first sentence."
+
+
+def _check_columns(columns: Columns, signals: Mapping[str, Array], n: int, name: str) -> None:
+    assert "score" in columns, f'{name} gives no column "score", only {", ".join(columns) or "none"}.'
+    score = columns["score"]
+    assert score.dtype == np.float32, f"{name}: score must be float32, got {score.dtype}."
+    for column, values in columns.items():
+        assert values.shape == (n,), f"{name}: {column} must have one value a row, shape ({n},), got {values.shape}."
+        assert values.dtype.kind in "biufU", f"{name}: {column} must hold numbers, booleans or text, got {values.dtype}."
+        infinite = values.dtype.kind == "f" and np.isinf(values).any()
+        assert not infinite, f"{name}: {column} is infinite in row {_first(np.isinf(values)) if infinite else 0}."
+    wrong = np.isnan(score) & _seen(signals, n)
+    assert not wrong.any(), f"{name}: row {_first(wrong)} was seen, but its score is NaN."
+
+
+def _check_untouched(found: Mapping[str, Array], expected: Mapping[str, Array], name: str) -> None:
+    for column, values in expected.items():
+        assert _equal(found[column], values), f"{name} wrote into {column}; signals are shared, so copy before changing."
+
+
+def _check_same(found: Columns, expected: Columns, what: str, *, rounding: float) -> None:
+    assert set(found) == set(expected), f"{what}: columns {sorted(found)} instead of {sorted(expected)}."
+    for column, values in expected.items():
+        close = values.dtype.kind == "f" and np.allclose(found[column], values, rtol=rounding, atol=rounding, equal_nan=True)
+        assert close or _equal(found[column], values), f"{what}: {column} differs."
+
+
+def _check_draw(sampler: Sampler, pool: ArrayPool, k: int, seed: int, name: str) -> None:
+    chosen, weights = sampler.select(pool, k, KeyedRandom(seed, "check"))
+    what = f"{name} asked for {k} of {len(pool)} rows"
+    assert chosen.shape == (k,), f"{what} gave {chosen.shape} of them."
+    assert chosen.dtype == np.int64, f"{what}: indices must be int64, got {chosen.dtype}."
+    assert ((chosen >= 0) & (chosen < len(pool))).all(), f"{what}: index outside 0 … {len(pool) - 1}; give indices into the pool, not rows."
+    assert len(np.unique(chosen)) == k, f"{what} chose a row twice."
+    assert weights.shape == (k,), f"{what}: weights must have shape ({k},), got {weights.shape}."
+    assert weights.dtype == np.float64, f"{what}: weights must be float64, got {weights.dtype}."
+    assert (np.isfinite(weights) & (weights > 0)).all(), f"{what}: every weight must be finite and above 0."
+
+    rebuilt = type(sampler)(**plugins.options_of(sampler))
+    for who, other in (("again", sampler), ("rebuilt from its options", rebuilt)):
+        once_more, other_weights = other.select(pool, k, KeyedRandom(seed, "check"))
+        same = np.array_equal(once_more, chosen) and np.array_equal(other_weights, weights)
+        assert same, f"{what} {who}, with the same rng, chose otherwise."
+
+
+def _built(room: plugins.Room, method: Any) -> Any:
+    if isinstance(method, str):
+        return plugins.parse(room, method).build()
+    return method() if isinstance(method, type) else method
+
+
+def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -> dict[str, Array]:
+    """All stages of a scorer over shards of these sizes, as `curate score` runs them."""
+    ends = np.cumsum(sizes)
+    shards = [
+        Shard(np.arange(end - size, end), {name: values[end - size : end] for name, values in columns.items()})
+        for size, end in zip(sizes, ends.tolist(), strict=True)
+    ]
+    state: State | None = None
+    for _ in range(scorer.passes):
+        state = scorer.merge([scorer.fit(shard, state) for shard in shards])
+        _check_state(state, type(scorer).__name__)
+    parts = [scorer.score(shard, state) for shard in shards]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_state(state: State, name: str) -> None:
+    for key, value in state.items():
+        plain = isinstance(value, np.ndarray) and value.dtype != object
+        assert plain, (
+            f'{name}: state "{key}" must be a numpy array of numbers or text (it is saved without pickle), got {type(value).__name__}.'
+        )
+
+
+def _ragged(n: int, pieces: int) -> list[int]:
+    """Sizes of `pieces` shards of uneven length, the first of one row."""
+    ends = np.unique(np.concatenate([[0, 1], np.linspace(1, n**0.5, pieces) ** 2, [n]]).astype(np.int64))
+    return [int(size) for size in np.diff(ends)]
+
+
+def _seen(signals: Mapping[str, Array], n: int) -> NDArray[np.bool_]:
+    """Rows of which at least one floating-point signal tells something; all of them where there is no such signal."""
+    floats = [values.reshape(n, -1) for values in signals.values() if values.dtype.kind == "f"]
+    seen: NDArray[np.bool_] = ~np.isnan(np.concatenate(floats, axis=1)).all(axis=1) if floats else np.ones(n, np.bool_)
+    return seen
+
+
+def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
+    base, at, epoch = name.partition("@")
+    if base not in known or base.endswith(".probs"):
+        raise UnknownNameError(
+            f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
+            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, embedding, text."
+        )
+    if not at:
+        return known[base]
+    if not epoch.isdecimal() or not 1 <= int(epoch) <= epochs:
+        raise UnknownNameError(f'Signal "{name}" names an epoch that a run of {epochs} has not; epochs count from 1.')
+    return known[base][:, int(epoch) - 1].copy()
+
+
+def _run(kind: str, epochs: int, n: int) -> dict[str, Array]:
+    """A made-up run: logits that drift towards the label, and every scalar that the recorder takes of them, (n, epochs)."""
+    labels = np.arange(n), _labels(n)
+    logits = _normal(kind, n, epochs * _CLASSES).reshape(n, epochs, _CLASSES)
+    logits[labels[0], :, labels[1]] += np.linspace(0, 2, epochs)
+    seen = np.ones((n, epochs), np.bool_) if kind == "eval" else _attendance(epochs, n)
+    seen[0] = False
+    p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)  # (n, epochs, classes)
+    scalars = {**_of_label(logits, p, labels), "kappa": _kappa(p, seen)}
+    masked = {name: np.where(seen, values, np.nan).astype(np.float32) for name, values in scalars.items()}
+    return {**masked, "probs": np.where(seen[..., None], p, np.nan)}
+
+
+def _attendance(epochs: int, n: int) -> NDArray[np.bool_]:
+    """Which epochs each row was presented in, (n, epochs): all but none to a quarter of them."""
+    missed = _uniform("missed", n, 1) * (epochs // 4 + 1)  # (n, 1)
+    order = _uniform("order", n, epochs).argsort(axis=1).argsort(axis=1)
+    seen: NDArray[np.bool_] = order >= np.floor(missed)
+    return seen
+
+
+def _of_label(logits: Array, p: Array, labels: tuple[Array, Array]) -> dict[str, Array]:
+    here = (labels[0], slice(None), labels[1])
+    onehot = np.zeros_like(p)
+    onehot[here] = 1
+    return {
+        "loss": -np.log(p[here]),
+        "m_logit": logits[here] - np.where(onehot == 1, -np.inf, logits).max(axis=2),
+        "m_prob": p[here] - np.where(onehot == 1, -np.inf, p).max(axis=2),
+        "entropy": -(p * np.log(p)).sum(axis=2),
+        "el2n": np.linalg.norm(p - onehot, axis=2),
+        "el1": np.abs(p - onehot).sum(axis=2),
+        "correct": (p.argmax(axis=2) == labels[1][:, None]).astype(np.float64),
+    }
+
+
+def _kappa(p: Array, seen: NDArray[np.bool_]) -> Array:
+    """The change since the row was last seen; NaN at its first presentation."""
+    kappa = np.full(seen.shape, np.nan)
+    last = np.full((len(p), p.shape[2]), np.nan)
+    for epoch in range(seen.shape[1]):
+        now = np.log(p[:, epoch] + 1e-8)
+        kappa[:, epoch] = np.abs(p[:, epoch] * (now - last)).sum(axis=1)
+        last = np.where(seen[:, epoch, None], now, last)
+    return kappa
+
+
+def _pool_column(name: str, n: int) -> Array:
+    if name == "label":
+        return _labels(n)
+    if name == "score":
+        return np.round(_uniform(name, n, 1)[:, 0], 1)  # a tenth apart, so that there are ties
+    if name == "embedding":
+        return _normal(name, n, _DIMENSION).astype(np.float32)
+    if name.count(".") == 1 and all(part.isidentifier() for part in name.split(".")):
+        return _uniform(name, n, 1)[:, 0]
+    raise UnknownNameError(f'The kit has no pool column "{name}". It knows score, label, embedding and SCORER.COLUMN.')
+
+
+def _labels(n: int) -> NDArray[np.int64]:
+    return (_uniform("label", n, 1)[:, 0] * _CLASSES).astype(np.int64)
+
+
+def _uniform(name: str, n: int, width: int) -> NDArray[np.float64]:
+    return KeyedRandom(0, "testing", name).uniform(np.arange(n * width)).reshape(n, width)
+
+
+def _normal(name: str, n: int, width: int) -> NDArray[np.float64]:
+    """Close to normal: a logistic number, scaled to variance 1."""
+    u = _uniform(name, n, width)
+    scaled: NDArray[np.float64] = np.log(u / (1 - u)) * 3**0.5 / np.pi
+    return scaled
+
+
+def _typed(column: ArrayLike) -> Array:
+    values = np.asarray(column)
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    return values.astype(np.int64) if values.dtype.kind in "iu" else values
+
+
+def _equal(a: Array, b: Array) -> bool:
+    return np.array_equal(a, b, equal_nan=b.dtype.kind == "f")
+
+
+def _first(mask: NDArray[np.bool_]) -> int:
+    return int(mask.argmax())
