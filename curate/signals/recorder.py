@@ -17,7 +17,7 @@ from curate.locks import locked
 from curate.scores import Scores, describe_dataset, require_same_dataset
 from curate.signals.runs import CHECKPOINTS, DYNAMICS, Run, epoch_columns, epoch_name
 from curate.signals.sums import RowSums
-from curate.store import Store, default_shard_rows, remove
+from curate.store import Store, default_shard_rows, writing
 
 if TYPE_CHECKING:
     from curate.protocols import Scorer
@@ -60,9 +60,7 @@ class Recorder:
         self._sums: RowSums | None = None
         self._labels: Tensor | None = None
         self._kind: str | None = None
-        if overwrite:
-            remove(self.out)
-        self._run = self._open(seed, resume)
+        self._run = self._open(seed, resume, overwrite)
 
     @property
     def epoch(self) -> int:
@@ -162,9 +160,9 @@ class Recorder:
             self._sums.merge(state["sums"])
             self._kind = self._kind or state["kind"]
 
-    def _open(self, seed: int, resume: bool) -> Run:
+    def _open(self, seed: int, resume: bool, overwrite: bool) -> Run:
         described = describe_dataset(self.data)
-        with locked(self.out):
+        with writing(self.out, overwrite=overwrite):
             path = self.out / RUN
             if (path / "manifest.json").is_file():
                 run = Run.open(path)

@@ -24,7 +24,7 @@ from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
 from curate.stages import running, shards
 from curate.stages.running import RunOptions
 from curate.stages.shards import RUN_SIGNALS, ShardTask
-from curate.store import Fault, Store, default_shard_rows, remove, shard_name, shard_ranges
+from curate.store import Fault, Store, default_shard_rows, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
@@ -76,9 +76,7 @@ def score(
     data = load(data)
     asked = ask(scorers)
     check_before(data, asked, max_failures, workers)
-    if overwrite:
-        remove(folder)
-    with locked(folder):
+    with writing(folder, overwrite=overwrite):
         job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
         job.max_failures, job.workers = max_failures, workers
         job.borrow(from_store)
