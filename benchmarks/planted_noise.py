@@ -36,7 +36,9 @@ def main() -> None:
     images, labels = read_idx(arguments.fashion, "train")
     report.append(bench("Fashion-MNIST, 60,000 images, ConvNet, 8 epochs", images, labels, arguments.scores / "fashion", arguments.out))
     text = curate.load(arguments.text, label=arguments.label)
-    report.append(bench(f"{arguments.text.parent.name}, {len(text):,} texts, bag of n-grams, 8 epochs", text, text.labels, arguments.scores / "text"))
+    report.append(
+        bench(f"{arguments.text.parent.name}, {len(text):,} texts, bag of n-grams, 8 epochs", text, text.labels, arguments.scores / "text")
+    )
     (arguments.out / "planted_noise.txt").write_text("\n".join(report))
 
 
@@ -50,7 +52,10 @@ def bench(title: str, source, labels, store: Path, pictures: Path | None = None)
     started = time.perf_counter()
     scores = curate.score(data, SCORERS, out=store)
     seconds = time.perf_counter() - started
-    lines = [f"{title}, 20 % of the labels flipped uniformly, seed 0; {seconds:.0f} s wall on 2 CPU cores, scoring and training together", ""]
+    lines = [
+        f"{title}, 20 % of the labels flipped uniformly, seed 0; {seconds:.0f} s wall on 2 CPU cores, scoring and training together",
+        "",
+    ]
     lines.append(f"{'scorer':<18}{'AUROC':>8}{'AUPRC':>8}")
     rows = []
     for name in scores.names:
@@ -78,7 +83,9 @@ def draw(images, given, flipped, aum, path: Path) -> None:
     worst = np.argsort(aum)[:10]
     for axes, row in zip(figure.subplots(2, 5).flat, worst, strict=True):
         axes.imshow(images[row], cmap="gray_r")
-        axes.set_title(f"row {row}: labelled {NAMES[given[row]]}\nAUM {aum[row]:.2f}, {'planted' if flipped[row] else 'not planted'}", fontsize=8)
+        axes.set_title(
+            f"row {row}: labelled {NAMES[given[row]]}\nAUM {aum[row]:.2f}, {'planted' if flipped[row] else 'not planted'}", fontsize=8
+        )
         axes.axis("off")
     figure.suptitle("The ten rows of lowest AUM")
     figure.savefig(path, dpi=100)

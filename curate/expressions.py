@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curate import column_tests as columns
+from curate import column_logic as columns
 from curate.errors import UsageError
 from curate.grammar import ALLOWED, Compiler, Data, Lookup, Signs, column_name, short
 from curate.protocols import Array

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NoReturn
 
 import numpy as np
 
-from curate import column_tests as columns
+from curate import column_logic as columns
 from curate.errors import UsageError, did_you_mean
 from curate.protocols import Array, Sign
 from curate.topk import average_ranks
