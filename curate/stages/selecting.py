@@ -68,9 +68,9 @@ def select(
     `scores` is a store, or a parquet or csv file with `row` or the id column. `by` is a score, `SCORER.COLUMN`, `column:NAME`, or an
     expression such as `0.7*rank(el2n)+0.3*rank(aum)`; `keep` the end of it that is kept, by default the scorer's own. `budget` is
     "30%" (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is.
-    `within` narrows another selection. `per_class` (True or "proportional", or "equal") shares the
-    budget among classes and samples in each. Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop" or
-    "last" ("error" makes both an error).
+    `within` narrows another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples
+    in each. Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop"
+    or "last" ("error" makes both an error).
 
     Raises before any work: UsageError for what does not go together, OptionError for a budget that cannot be had.
     """
@@ -137,7 +137,15 @@ def _sampler(request: Request) -> tuple[Plugin | None, Sampler | None]:
 
 
 def _by(request: Request, sampler: Sampler | None, columns: Candidates) -> str | None:
-    if sampler is None or request.by is not None or "score" not in sampler.requires:
+    if sampler is None:
+        return None
+    if "score" not in sampler.requires:
+        odd = "--by" if request.by is not None else "--keep" if request.keep is not None else None
+        if odd:
+            reads = ", ".join(sampler.requires) or "no column"
+            raise UsageError(f"This sampler reads {reads}, not a score of your choice. Leave out {odd}.")
+        return None
+    if request.by is not None:
         return request.by
     named = [name for name in (columns.scores.names if columns.scores else []) if name != "random"]
     if len(named) == 1:
