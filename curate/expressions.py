@@ -75,7 +75,7 @@ class Expression:
 
 def _parse(text: str) -> tuple[str, ast.expr]:
     """The text as it was parsed, and its syntax; UsageError where it is no expression, or too long or deep to be one."""
-    clean = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    clean = " ".join(text.splitlines()).strip()
     if len(clean) > _MAX_LENGTH:
         raise UsageError(f'"{short(clean)}" has {len(clean)} characters; an expression may have {_MAX_LENGTH}. Say it in fewer.')
     try:
@@ -86,6 +86,8 @@ def _parse(text: str) -> tuple[str, ast.expr]:
         raise UsageError(f'Cannot read "{short(clean)}": {error.msg} at character {error.offset or 1}. {ALLOWED}') from None
     except (ValueError, RecursionError, MemoryError) as error:  # null bytes; nesting beyond what Python's own parser bears
         raise UsageError(f'Cannot read "{short(clean)}": {error or "nested too deeply"}. {ALLOWED}') from None
+    if b"#" in clean.encode()[body.end_col_offset :]:  # with its lines joined, a comment would hide what follows it
+        raise UsageError(f'Cannot read "{short(clean)}": an expression holds no comment. Leave out what follows the #.')
     level: list[ast.AST] = [body]
     for _ in range(_MAX_DEPTH):
         level = [child for node in level for child in ast.iter_child_nodes(node)]

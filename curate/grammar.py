@@ -103,7 +103,7 @@ class Compiler:
         self.names: set[str] = set()
         self.ranked: set[str] = set()
         self._text = text
-        self._lines = [line.encode() for line in text.split("\n")]  # syntax offsets count bytes
+        self._encoded = text.encode()  # syntax offsets count bytes
 
     def part(self, node: ast.AST) -> _Part:
         match node:
@@ -261,15 +261,9 @@ class Compiler:
         raise UsageError(f'Cannot use `{self._source(node)}` in "{short(self._text)}". {why and why + " "}{ALLOWED}')
 
     def _source(self, node: ast.AST) -> str:
-        """The text that a node was parsed from, on one line."""
-        first, last = getattr(node, "lineno", 1) - 1, (getattr(node, "end_lineno", None) or 1) - 1
-        lines = self._lines[first : last + 1]
-        if not lines:
-            return short(self._text)
-        end = getattr(node, "end_col_offset", None)
-        lines = [*lines[:-1], lines[-1][:end]]
-        lines[0] = lines[0][getattr(node, "col_offset", 0) :]
-        return short(" ".join(line.decode() for line in lines))
+        """The text that a node was parsed from."""
+        start, end = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", None)
+        return short(self._encoded[start:end].decode())
 
 
 def _applied(function: Callable[..., Any], runs: Sequence[Run]) -> Run:
