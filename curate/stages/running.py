@@ -180,7 +180,7 @@ def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progres
     if job.get("model_spec", job.get("model")) is None:
         raise OptionError(
             f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here and it has no clean passes. '
-            "Choose scorers that read `dynamics.*`, or train here with --model."
+            "Choose scorers that read `dynamics.*` (of el2n and loss: el2n:mode=online, loss:over=mean), or train here with --model."
         )
     recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
     return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
