@@ -40,7 +40,7 @@ def find(spec: str | None, data: Dataset) -> Proxy:
     if name.startswith("hf:"):
         from curate.signals.huggingface import huggingface_proxy
 
-        return huggingface_proxy(name.removeprefix("hf:"))
+        return huggingface_proxy(name.removeprefix("hf:"), data)
     if name.startswith("timm:"):
         return Proxy(name, lambda shape, classes: _timm(name.removeprefix("timm:"), shape, classes), prepare)
     if ".py:" in name:

@@ -132,7 +132,8 @@ class Trainer:
                 store.add_shard(STATUS, "part-00000.arrow", status_table(self.failed))
             if not run.is_finished or store.files(STATE):
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
-                train(run, model, self.inputs, self.data.labels, self.recipe, device=self.device, progress=self.progress)
+                labels, classes = self.data.labels, self.classes
+                train(run, model, self.inputs, labels, self.recipe, classes=classes, device=self.device, progress=self.progress)
             self.evaluate(run, requires)
         return run
 

@@ -78,11 +78,12 @@ def test_without_timm_the_extra_is_named(vectors, monkeypatch):
         find("timm:resnet18", vectors).build((3, 8, 8), 2)
 
 
-def test_without_transformers_the_extra_is_named(vectors, monkeypatch):
+def test_without_transformers_the_extra_is_named(monkeypatch):
+    data = curate.load(pa.table({"text": ["a", "b"], "label": ["x", "y"]}))
     monkeypatch.setitem(sys.modules, "transformers", None)
 
     with pytest.raises(MissingExtraError, match=r'pip install "curatekit\[text\]"'):
-        find("hf:org/name", vectors)
+        find("hf:org/name", data)
 
 
 def test_a_model_of_another_width_is_refused_before_it_trains(vectors):
