@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from curate.errors import OptionError
+from curate.errors import OptionError, did_you_mean
 from curate.progress import Progress
 from curate.rng import KeyedRandom
 from curate.signals.inputs import Inputs
@@ -40,6 +40,10 @@ class Recipe:
     checkpoints: Literal["all", "last", "none"] = "all"
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(Recipe).items():
+            choices, value = get_args(kind), getattr(self, name)
+            if get_origin(kind) is Literal and value not in choices:
+                raise OptionError(f'{name} must be one of {", ".join(choices)}; got "{value}".{did_you_mean(str(value), choices)}')
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be 1 or more, got {getattr(self, name)}.")
