@@ -19,7 +19,8 @@ _BLOCK: Final = 1 << 20  # rows held in memory at a time while streaming
 def top_k(values: Array, k: int, *, largest: bool = True) -> Rows:
     """Positions of the `k` largest (or smallest) values, best first, ties to the lower position; (k,) int64.
 
-    `values` is (n,) without NaN; -0.0 equals 0.0. Cost O(n + k log k) and a key of four or eight bytes a row, twice, and 24 bytes a chosen one.
+    `values` is (n,) without NaN; -0.0 equals 0.0. Cost O(n + k log k), memory a key of four or eight bytes
+    a row, twice, and 24 bytes a chosen one.
     """
     check_budget(k, len(values))
     keys = sortable_keys(values, largest=largest)
