@@ -143,8 +143,9 @@ class Trainer:
                 store.add_shard(STATUS, "part-00000.arrow", status_table(self.failed))
             if not run.is_finished or store.files(STATE):
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
-                labels, classes = self.data.labels, self.classes
-                train(run, model, self.inputs, labels, self.recipe, classes=classes, device=self.device, progress=self.progress)
+                train(
+                    run, model, self.inputs, self.data.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress
+                )
             self.evaluate(run, requires)
         return run
 
@@ -171,7 +172,7 @@ class Trainer:
 
     @property
     def classes(self) -> int:
-        return max(len(self.data.label_names), int(self.data.labels.max()) + 1)
+        return len(self.data.label_names)
 
     def _checked(self, model: "torch.nn.Module") -> "torch.nn.Module":
         import torch
