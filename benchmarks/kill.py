@@ -2,8 +2,9 @@
 
     python benchmarks/kill.py [kills]
 
-Every kill falls at a uniformly drawn share of what an undisturbed run takes; then the same command goes on, in the same folder
-until it is done, in a new one after that. Everything but log.jsonl is compared.
+Each of five stores is killed four times, at instants drawn uniformly over a third of the work that an undisturbed run does from
+taking its lock on, so that they spread over training, clean passes and scoring; the same command then goes on, at last to the end. Everything
+but log.jsonl is compared.
 """
 
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 
 SCORERS = ("aum", "datamap", "el2n", "entropy", "forgetting", "tdds")
 ARGUMENTS = ["score", "sample:digits", "--limit", "600", "--epochs", "12", "--shard-rows", "64", "--batch-size", "32", "--quiet"]
+KILLS_A_STORE = 4
 
 
 def start(out: Path) -> "subprocess.Popen[bytes]":
@@ -35,30 +37,45 @@ def state_of(out: Path) -> str:
     return f"{epochs} epochs, {len(list(out.glob('runs/*/eval/*.arrow')))} clean passes, {shards} score shards"
 
 
+def at_work(process: "subprocess.Popen[bytes]", out: Path) -> float:
+    """Waits until the command has imported its libraries and taken the lock (deleted before); when that was."""
+    while process.poll() is None and not (out / ".lock").exists():
+        time.sleep(0.002)
+    return time.monotonic()
+
+
+def kill(out: Path, after: float) -> bool:
+    """Starts the command and kills it so many seconds into its work; whether it was still at work."""
+    (out / ".lock").unlink(missing_ok=True)
+    process = start(out)
+    at_work(process, out)
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
 def main(kills: int) -> int:
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as place:
-        started = time.monotonic()
-        assert start(Path(place) / "undisturbed").wait() == 0
-        whole, seconds = contents(Path(place) / "undisturbed"), time.monotonic() - started
-        print(f"undisturbed: {len(whole)} files, {sum(map(len, whole.values())):,} bytes, {seconds:.1f} s")
-        stores, done = [Path(place) / "killed-0"], 0
+        process = start(Path(place) / "undisturbed")
+        began = at_work(process, Path(place) / "undisturbed")
+        assert process.wait() == 0
+        whole, seconds = contents(Path(place) / "undisturbed"), time.monotonic() - began
+        print(f"undisturbed: {len(whole)} files, {sum(map(len, whole.values())):,} bytes, {seconds:.1f} s of work", flush=True)
+        done, n_stores, different = 0, 0, set()
         while done < kills:
-            process, after = start(stores[-1]), rng.uniform(0, seconds)
-            try:
-                process.wait(after)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+            store, n_stores = Path(place) / f"killed-{n_stores}", n_stores + 1
+            for after in [rng.uniform(0, seconds / 3) for _ in range(KILLS_A_STORE)]:
+                if done == kills or not kill(store, after):
+                    break
                 done += 1
-                print(f"kill {done:2d} after {after:5.2f} s: {state_of(stores[-1])}")
-                continue
-            assert process.returncode == 0
-            stores.append(Path(place) / f"killed-{len(stores)}")
-        for store in stores:
+                print(f"kill {done:2d}, store {n_stores}, {after:5.2f} s into the work: {state_of(store)}", flush=True)
             assert start(store).wait() == 0
-        different = {name for store in stores for name in {*whole, *contents(store)} if whole.get(name) != contents(store).get(name)}
-        print(f"{done} kills over {len(stores)} stores: {'all byte-identical' if not different else f'DIFFERENT: {sorted(different)}'}")
+            there = contents(store)
+            different |= {name for name in {*whole, *there} if whole.get(name) != there.get(name)}
+        print(f"{done} kills over {n_stores} stores: {'all byte-identical' if not different else f'DIFFERENT: {sorted(different)}'}")
         return bool(different)
 
 

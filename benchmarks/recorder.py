@@ -49,9 +49,9 @@ def examples_a_second(batch: int, kappa: bool) -> float:
 
 
 def peer_examples_a_second() -> float:
-    from aum import AUMCalculator
-
     import tempfile
+
+    from aum import AUMCalculator
 
     batch = 512
     logits, labels = torch.randn(batch, CLASSES), torch.randint(0, CLASSES, (batch,))

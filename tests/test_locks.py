@@ -7,6 +7,7 @@ from curate import locks
 from curate.errors import InputError, OtherJobError
 from curate.locks import LOCK, locked
 
+
 def test_a_folder_is_made_and_can_be_locked_again_afterwards(tmp_path):
     for _ in range(2):
         with locked(tmp_path / "new"):

@@ -26,7 +26,11 @@ def png(size=(8, 6), mode="L", seed=0):
 def pictures(*contents):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     cells = pa.array([{"bytes": content, "path": None} for content in contents], features.arrow_schema.field(0).type)
-    return curate.load(datasets.Dataset(pa.table({"image": cells, "label": [0, 1] * (len(contents) // 2) + [0] * (len(contents) % 2)}, schema=features.arrow_schema)))
+    return curate.load(
+        datasets.Dataset(
+            pa.table({"image": cells, "label": [0, 1] * (len(contents) // 2) + [0] * (len(contents) % 2)}, schema=features.arrow_schema)
+        )
+    )
 
 
 def ready(data, **options):
@@ -34,7 +38,9 @@ def ready(data, **options):
 
 
 @pytest.mark.parametrize(
-    ("mode", "shape"), [("L", (1, 6, 8)), ("RGB", (3, 6, 8)), ("RGBA", (3, 6, 8)), ("I;16", (1, 6, 8))], ids=["grey", "rgb", "rgba", "16 bit"]
+    ("mode", "shape"),
+    [("L", (1, 6, 8)), ("RGB", (3, 6, 8)), ("RGBA", (3, 6, 8)), ("I;16", (1, 6, 8))],
+    ids=["grey", "rgb", "rgba", "16 bit"],
 )
 def test_grey_images_have_one_channel_and_others_three(mode, shape):
     inputs = ready(pictures(png(mode=mode), png(mode=mode, seed=1)))
@@ -91,7 +97,9 @@ def test_the_augmented_view_is_a_draw_of_the_generator_alone():
     assert torch.equal(first, again) and not torch.equal(first, other) and first.shape == inputs.batch(rows)[0].shape
 
 
-@pytest.mark.parametrize(("mode", "augment", "mirrors"), [("L", "auto", False), ("RGB", "auto", True), ("L", "flip_crop", True), ("RGB", "crop", False)])
+@pytest.mark.parametrize(
+    ("mode", "augment", "mirrors"), [("L", "auto", False), ("RGB", "auto", True), ("L", "flip_crop", True), ("RGB", "crop", False)]
+)
 def test_only_photographs_are_mirrored_unless_told(mode, augment, mirrors):
     ramp = np.tile(np.linspace(0, 255, 16, dtype=np.uint8), (16, 1))
     out = io.BytesIO()

@@ -17,7 +17,9 @@ from curate.selection import Selection
 from curate.stages import exporting
 from curate.stages.exporting import export
 
-FEATURES = datasets.Features({"text": datasets.Value("string"), "key": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])})
+FEATURES = datasets.Features(
+    {"text": datasets.Value("string"), "key": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])}
+)
 
 
 def table(n=20):
@@ -260,7 +262,17 @@ def test_the_card_says_where_the_rows_come_from_and_keeps_the_command(subset, tm
         assert data.fingerprint in text and "curate select x --out card" in text and "8 of 20 rows" in text
 
 
-HOSTILE = ["| a | b |", "<script>alert(1)</script>", "`x`", "---\nlicense: mit\n---", "[link](javascript:x)", "![i](http://x/y.png)", "# head", "*b*", "&lt;"]
+HOSTILE = [
+    "| a | b |",
+    "<script>alert(1)</script>",
+    "`x`",
+    "---\nlicense: mit\n---",
+    "[link](javascript:x)",
+    "![i](http://x/y.png)",
+    "# head",
+    "*b*",
+    "&lt;",
+]
 
 
 def test_hostile_class_names_stay_text(tmp_path):

@@ -128,7 +128,9 @@ def test_the_same_name_with_other_options_is_refused(copied):
 def test_another_dataset_is_refused_with_both_names_and_the_rows_that_differ(copied):
     ours, theirs = digits(), curate.load("sample:digits", limit=118)
 
-    with pytest.raises(OtherJobError, match=rf"{ours.fingerprint[:8]}… \(120 rows\).*{theirs.fingerprint[:8]}… \(118 rows\); 2 rows differ"):
+    with pytest.raises(
+        OtherJobError, match=rf"{ours.fingerprint[:8]}… \(120 rows\).*{theirs.fingerprint[:8]}… \(118 rows\); 2 rows differ"
+    ):
         curate.score(theirs, ["aum"], out=copied)
 
 
@@ -291,7 +293,9 @@ def test_a_class_with_a_single_row_is_scored(tmp_path):
 
 
 def test_classes_of_which_no_row_is_left_by_a_limit_do_no_harm(tmp_path):
-    features = datasets.Features({"x": datasets.Value("float32"), "y": datasets.Value("float32"), "label": datasets.ClassLabel(names=list("abcd"))})
+    features = datasets.Features(
+        {"x": datasets.Value("float32"), "y": datasets.Value("float32"), "label": datasets.ClassLabel(names=list("abcd"))}
+    )
     rng = np.random.default_rng(0)
     table = pa.table({"x": rng.normal(size=40), "y": rng.normal(size=40), "label": np.arange(40) // 10}).cast(features.arrow_schema)
 
@@ -326,7 +330,9 @@ def test_more_failures_than_allowed_stop_the_job_before_it_trains(tmp_path):
     x, labels = features()
     x[:3] = np.nan
 
-    with pytest.raises(TooManyFailuresError, match=r"3 of 60 rows cannot be scored \(3 not_finite; the first is row 0\).*--max-failures 0\.05") as stopped:
+    with pytest.raises(
+        TooManyFailuresError, match=r"3 of 60 rows cannot be scored \(3 not_finite; the first is row 0\).*--max-failures 0\.05"
+    ) as stopped:
         curate.score((x, labels), ["aum"], out=tmp_path, **FEW)
 
     assert stopped.value.exit_code == 5 and epochs_trained(tmp_path) == 0
@@ -342,9 +348,16 @@ def test_what_the_message_suggests_then_works(tmp_path):
 
 
 def test_a_truncated_image_has_no_score_and_says_why(tmp_path):
-    table = datasets.Dataset.from_list([{**row} for row in curate.load("sample:digits", limit=40).table.cast_column("image", datasets.Image(decode=False))])
+    table = datasets.Dataset.from_list(
+        [{**row} for row in curate.load("sample:digits", limit=40).table.cast_column("image", datasets.Image(decode=False))]
+    )
     cells = [{"bytes": cell["bytes"][:30] if i == 2 else cell["bytes"], "path": None} for i, cell in enumerate(table["image"])]
-    broken = table.remove_columns("image").add_column("image", cells).cast_column("image", datasets.Image()).cast_column("label", datasets.ClassLabel(num_classes=10))
+    broken = (
+        table.remove_columns("image")
+        .add_column("image", cells)
+        .cast_column("image", datasets.Image())
+        .cast_column("label", datasets.ClassLabel(num_classes=10))
+    )
 
     scores = curate.score(broken, ["aum"], out=tmp_path, max_failures=0.05, epochs=3)
 
