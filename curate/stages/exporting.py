@@ -16,6 +16,7 @@ from curate.errors import InputError, OptionError, OtherJobError, did_you_mean
 from curate.fingerprint import read_image_file
 from curate.locks import locked
 from curate.progress import Progress, Silent
+from curate.reading import quiet
 from curate.scores import Scores
 from curate.selection import CARD, DATA, FILE, HERE, Selection
 from curate.store import Store, differences, remove, write_arrow
@@ -170,7 +171,8 @@ def _write_files(chosen: Selection, folder: Path, format: str, columns: Columns)
     else:
         for name, values in columns.items():
             rows = rows.add_column(name, values.to_pylist())
-        rows.save_to_disk(str(folder))
+        with quiet():
+            rows.save_to_disk(str(folder))
     write_whole(folder / CARD, lambda path: path.write_text(_card(chosen), encoding="utf-8"))
     write_whole(folder / FILE, lambda path: write_arrow(path, chosen.table))
 

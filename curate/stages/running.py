@@ -57,7 +57,7 @@ def plan_recipe(options: RunOptions, data: Dataset, known: Mapping[str, Any] | N
 
     proxy = find(options.model or (known or {}).get("model_spec"), data)
     if known is None:
-        return proxy, Recipe(**default_recipe(data.modality, proxy.name) | options.given())
+        return proxy, Recipe(**default_recipe(data.modality, proxy.name, len(data)) | options.given())
     stored = {key: value for key, value in known.items() if key in {f.name for f in fields(Recipe)}}
     recipe = Recipe(**stored | options.given())
     wanted = {"model": proxy.name, **as_json(recipe)}
@@ -246,7 +246,7 @@ def require_few_failures(failed: Mapping[int, str], n: int, max_failures: float)
     named = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
     raise TooManyFailuresError(
         f"{len(failed):,} of {n:,} rows cannot be scored ({named}; the first is row {min(failed)}); {max_failures:.1%} are tolerated. "
-        f"Mend them, or allow more with --max-failures {min(1, np.ceil(len(failed) / n * 100) / 100):g}."
+        f"Mend them, or allow more with --max-failures {min(100, int(np.ceil(len(failed) / n * 100)))}%."
     )
 
 
