@@ -2,6 +2,16 @@
 
 from curate.menus import lazy
 
-MENU: dict[str, str] = {}
+MENU: dict[str, str] = {
+    "ambiguous": "curate.samplers.ranked.ambiguous:Ambiguous",
+    "band": "curate.samplers.ranked.band:Band",
+    "beta": "curate.samplers.ranked.beta:Beta",
+    "ccs": "curate.samplers.ranked.ccs:CCS",
+    "class_random": "curate.samplers.ranked.class_random:ClassRandom",
+    "gumbel": "curate.samplers.ranked.gumbel:Gumbel",
+    "offset": "curate.samplers.ranked.offset:Offset",
+    "random": "curate.samplers.ranked.random_:Random",
+    "top": "curate.samplers.ranked.top:Top",
+}
 
 __getattr__ = lazy(MENU)

@@ -68,9 +68,9 @@ def select(
     `scores` is a store, or a parquet or csv file with `row` or the id column. `by` is a score, `SCORER.COLUMN`, `column:NAME`, or an
     expression such as `0.7*rank(el2n)+0.3*rank(aum)`; `keep` the end of it that is kept, by default the scorer's own. `budget` is
     "30%" (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is.
-    `within` narrows another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples in each.
-    Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop" or
-    "last" ("error" makes both an error).
+    `within` narrows another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples
+    in each. Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop"
+    or "last" ("error" makes both an error).
 
     Raises before any work: UsageError for what does not go together, OptionError for a budget that cannot be had.
     """
@@ -101,7 +101,7 @@ def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates
 def _choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
     plugin, sampler = _sampler(request)
     by = _by(request, sampler, columns)
-    where = Expression(request.where) if request.where else None
+    where = Expression(request.where, kind="condition") if request.where else None
     keep, sign = _direction(request, sampler, by, columns)
     k = parse_budget(request.budget, len(data)) if request.budget is not None else None
     rows = _narrowed(data, request, where, columns)
@@ -137,7 +137,15 @@ def _sampler(request: Request) -> tuple[Plugin | None, Sampler | None]:
 
 
 def _by(request: Request, sampler: Sampler | None, columns: Candidates) -> str | None:
-    if sampler is None or request.by is not None or "score" not in sampler.requires:
+    if sampler is None:
+        return None
+    if "score" not in sampler.requires:
+        odd = "--by" if request.by is not None else "--keep" if request.keep is not None else None
+        if odd:
+            reads = ", ".join(sampler.requires) or "no column"
+            raise UsageError(f"This sampler reads {reads}, not a score of your choice. Leave out {odd}.")
+        return None
+    if request.by is not None:
         return request.by
     named = [name for name in (columns.scores.names if columns.scores else []) if name != "random"]
     if len(named) == 1:
@@ -152,7 +160,7 @@ def _direction(request: Request, sampler: Sampler | None, by: str | None, column
         raise OptionError(f'keep must be high, low or middle; got "{request.keep}".')
     if by is None:
         return request.keep or "high", 1
-    name = by if by.startswith(COLUMN_PREFIX) else Expression(by).is_plain_name
+    name = by if by.startswith(COLUMN_PREFIX) else Expression(by).plain_name
     if name is not None:
         keep, sign = request.keep or columns.keep(name), columns.hard_sign(name)
     else:
@@ -171,10 +179,6 @@ def _narrowed(data: Dataset, request: Request, where: Expression | None, columns
         rows = outer.rows
     if where is not None:
         mask = where.evaluate(columns, columns.hard_sign)
-        if mask.dtype != bool:
-            raise UsageError(
-                f'--where "{request.where}" gives numbers, not true or false. Compare it with something, such as "{request.where} > 0".'
-            )
         rows = rows[mask[rows]]
     if not len(rows):
         raise InputError(
@@ -189,7 +193,7 @@ def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, 
     for name in sampler.requires if sampler is not None else ():
         if name == "score":
             assert by is not None, "a sampler that reads a score has been given one"
-            found[name] = columns(by) if by.startswith(COLUMN_PREFIX) else Expression(by).evaluate(columns, columns.hard_sign)
+            found[name] = _score(by, columns)
             if found[name].dtype.kind not in "fiub":
                 raise OptionError(f'--by "{by}" holds words, not numbers. Name a score or a column of numbers.')
         elif name == "label":
@@ -197,6 +201,14 @@ def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, 
         else:
             found[name] = columns(name.removesuffix(".score"))
     return found
+
+
+def _score(by: str, columns: Candidates) -> NDArray[Any]:
+    """A column as it lies, memory-mapped where it can be; an expression in float64."""
+    if by.startswith(COLUMN_PREFIX):
+        return columns(by)
+    expression = Expression(by, kind="number")
+    return columns(expression.plain_name) if expression.plain_name else expression.evaluate(columns, columns.hard_sign)
 
 
 def _without_gaps(
@@ -217,7 +229,8 @@ def _without_gaps(
     policy = request.nan or ("drop" if own else "error")
     if policy == "error":
         raise InputError(
-            f'{count:,} of {len(rows):,} rows have no "{", ".join(names)}". Leave them out with --nan drop, or put them last with --nan last.'
+            f'{count:,} of {len(rows):,} rows have no "{", ".join(names)}". '
+            "Leave them out with --nan drop, or put them last with --nan last."
         )
     if policy == "last":
         return rows[~gap], rows[gap], 0
