@@ -1,6 +1,6 @@
 """Writes the parts of README.md and docs/ that follow from the menus, between their markers, so that there is no second list.
 
-    make docs          or: python docs/tables.py
+make docs          or: python docs/tables.py
 """
 
 import ast
@@ -59,7 +59,9 @@ def _headline(method: Method) -> str:
     """The module's first sentence without the name that it may open with."""
     sentence = _sentence(_parsed(method)[0]).rstrip(".")
     name, colon, rest = sentence.partition(": ")
-    return rest if colon and _letters(name) in (_letters(method.name), _letters(method.name) + "s", "datamaps", "betasampling") else sentence
+    return (
+        rest if colon and _letters(name) in (_letters(method.name), _letters(method.name) + "s", "datamaps", "betasampling") else sentence
+    )
 
 
 def _letters(text: str) -> str:
