@@ -3,19 +3,18 @@
 make docs          or: python docs/tables.py
 """
 
-import ast
+import inspect
 import re
+import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from curate.plugins import Method, Room, methods, summary
+from curate.plugins import Room, find_class, methods, signature
 
 ROOT: Final = Path(__file__).parents[1]
 ROOMS: Final[tuple[Room, ...]] = ("scorers", "samplers")
-# What a method without a paper of its own is, where the table has its source.
-NO_SOURCE: Final = "baseline or common practice"
+NO_SOURCE: Final = "a baseline, of no paper of its own"
 
 
 def main() -> None:
@@ -31,72 +30,52 @@ def pages() -> dict[Path, str]:
 
 
 def table(room: Room) -> str:
-    lines = [f"| {room[:-1]} | keeps | what it is | source |", "| --- | --- | --- | --- |"]
-    if room == "samplers":
-        lines = ["| sampler | what it does | source |", "| --- | --- | --- |"]
-    for method in _own(room):
-        keep = summary(method)[1].get("keep", "'high'").strip("'\"")
-        cells = [f"`{method.name}`", *([keep] if room == "scorers" else []), _headline(method), _source(method)]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(lines)
+    keeps = room == "scorers"
+    head = [room[:-1], *(["keeps"] if keeps else []), "what it is", "source"]
+    rows = [[f"`{name}`", *([cls.keep] if keeps else []), _headline(name, cls), _source(cls)] for name, cls in _own(room)]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in [head, ["---"] * len(head), *rows]
+    )
 
 
 def paragraphs(room: Room) -> Iterator[str]:
-    """A section a method: its headline, its options, the docstring of its class, its source."""
-    for method in _own(room):
-        module, node = _parsed(method)
-        yield f"## {method.name}\n\n{_sentence(module)}\n"
-        yield f"`{method.name}{_options(node)}`\n"
-        yield f"{ast.get_docstring(node)}\n"
-        yield f"Source: {_source(method)}. Code: [{_path(method)}](../{_path(method)}).\n"
+    """A section a method: what it is, its options with their defaults, the docstring of its class, its source."""
+    for name, cls in _own(room):
+        path = f"{cls.__module__.replace('.', '/')}.py"
+        options = ",".join(f"{option}={_short(p.default)}" for option, p in signature(cls).items())
+        yield f"## {name}\n\n`{name}{':' if options else ''}{options}`\n"
+        yield f"{inspect.getdoc(cls)}\n"
+        yield f"Source: {_source(cls)}. Code: [{path}](../{path}).\n"
 
 
-def _own(room: Room) -> list[Method]:
-    return [method for method in methods(room).values() if method.origin == "curate"]
+def _own(room: Room) -> list[tuple[str, type[Any]]]:
+    """The methods that come with the package; what else is installed has a page of its own."""
+    return [(method.name, find_class(room, method.name)) for method in methods(room).values() if method.origin == "curate"]
 
 
-def _headline(method: Method) -> str:
-    """The module's first sentence without the name that it may open with."""
-    sentence = _sentence(_parsed(method)[0]).rstrip(".")
-    name, colon, rest = sentence.partition(": ")
-    return (
-        rest if colon and _letters(name) in (_letters(method.name), _letters(method.name) + "s", "datamaps", "betasampling") else sentence
-    )
+def _headline(name: str, cls: type[Any]) -> str:
+    """The module's first sentence, without the method's name where it opens with it."""
+    sentence = _paragraphs(cls)[0].rstrip(".")
+    first, colon, rest = sentence.partition(": ")
+    return rest if colon and _letters(first).startswith(_letters(name)) else sentence
+
+
+def _source(cls: type[Any]) -> str:
+    """Who published it and where the official code is: the second paragraph of the module's docstring."""
+    text = "".join(_paragraphs(cls)[1:2]).rstrip(".")
+    return re.sub(r"official code ([\w.-]+/[\w.-]*\w)", r"[official code](https://github.com/\1)", text) or NO_SOURCE
+
+
+def _paragraphs(cls: type[Any]) -> list[str]:
+    return [" ".join(part.split()) for part in (inspect.getdoc(sys.modules[cls.__module__]) or "").split("\n\n")]
 
 
 def _letters(text: str) -> str:
     return re.sub("[^a-z0-9]", "", text.lower())
 
 
-def _sentence(module: ast.Module) -> str:
-    return " ".join((ast.get_docstring(module) or "").split("\n\n")[0].split())
-
-
-def _source(method: Method) -> str:
-    """Who published it and where the official code is: what the module's docstring says after its first sentence."""
-    _, _, rest = (ast.get_docstring(_parsed(method)[0]) or "").partition("\n\n")
-    text = " ".join(rest.split("\n\n")[0].split()).rstrip(".")
-    return re.sub(r"official code ([\w.-]+/[\w.-]*\w)", r"[official code](https://github.com/\1)", text) or NO_SOURCE
-
-
-def _options(node: ast.ClassDef) -> str:
-    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
-    if init is None:
-        return ""
-    defaults = [ast.literal_eval(default) for default in init.args.kw_defaults if default is not None]
-    return ":" + ",".join(f"{option.arg}={value}" for option, value in zip(init.args.kwonlyargs, defaults, strict=True))
-
-
-def _parsed(method: Method) -> tuple[ast.Module, ast.ClassDef]:
-    module = ast.parse((ROOT / _path(method)).read_text(encoding="utf-8"))
-    name = method.target.partition(":")[2]
-    return module, next(node for node in module.body if isinstance(node, ast.ClassDef) and node.name == name)
-
-
-def _path(method: Method) -> str:
-    spec = find_spec(method.target.partition(":")[0])
-    assert spec is not None and spec.origin is not None, "a listed method lies in a file"
-    return Path(spec.origin).relative_to(ROOT).as_posix()
+def _short(default: object) -> object:
+    return f"{default:.3g}" if isinstance(default, float) else default
 
 
 def _filled(text: str, parts: dict[Room, str]) -> str:
