@@ -19,7 +19,8 @@ _BLOCK: Final = 1 << 20  # rows held in memory at a time while streaming
 def top_k(values: Array, k: int, *, largest: bool = True) -> Rows:
     """Positions of the `k` largest (or smallest) values, best first, ties to the lower position; (k,) int64.
 
-    `values` is (n,) without NaN; -0.0 equals 0.0. Cost O(n + k log k) and a key of four or eight bytes a row, twice.
+    `values` is (n,) without NaN; -0.0 equals 0.0. Cost O(n + k log k), memory a key of four or eight bytes
+    a row, twice, and 24 bytes a chosen one.
     """
     check_budget(k, len(values))
     keys = sortable_keys(values, largest=largest)
@@ -64,10 +65,14 @@ def sortable_keys(values: Array, *, largest: bool = True) -> Keys:
         raise ColumnError(
             f"{np.count_nonzero(np.isnan(floats))} of {len(floats)} values are NaN and cannot be ordered. Drop those rows first."
         )
-    bits: Keys = (floats + 0).view(np.uint64 if wide else np.uint32)  # + 0 makes -0.0 plain zero
-    sign: np.unsignedinteger[Any] = np.uint64(1 << 63) if wide else np.uint32(1 << 31)
-    keys: Keys = np.where(bits & sign, ~bits, bits | sign)
-    return keys if largest else ~keys
+    key = np.uint64 if wide else np.uint32
+    width = key(0).itemsize * 8
+    keys: Keys = (floats + 0).view(key)  # + 0 makes -0.0 plain zero
+    flip = keys >> key(width - 1)
+    np.negative(flip, out=flip)  # all ones where the sign bit is set
+    flip |= key(1 << (width - 1))
+    keys ^= flip
+    return keys if largest else np.invert(keys, out=keys)
 
 
 def nearest_ranks(values: Array, centre: float, k: int) -> Rows:
@@ -80,7 +85,8 @@ def nearest_ranks(values: Array, centre: float, k: int) -> Rows:
     check_budget(k, n)
     order = np.argsort(sortable_keys(values), kind="stable")
     middle = centre * (n - 1)
-    ranks = np.arange(max(0, int(middle) - k), min(n, int(middle) + k + 2))  # k on either side hold the k nearest
+    first = max(0, min(int(np.floor(middle - (k - 1) / 2)) - 1, n - k))
+    ranks = np.arange(first, min(n, first + k + 2))  # one to spare at either end, for rounding and ties
     nearest = np.lexsort((order[ranks], np.abs(ranks - middle)))
     return order[ranks[nearest[:k]]].astype(np.int64)
 

@@ -52,11 +52,7 @@ def default_recipe(modality: str, model: str) -> dict[str, Any]:
     """What differs from `Recipe`'s own defaults: text and tables train with AdamW, a pretrained transformer gently and shortly."""
     if model.startswith("hf:"):
         return {"optimizer": "adamw", "lr": 3e-5, "weight_decay": 0.01, "batch_size": 32, "epochs": 6}
-    if modality in ("text", "text_pair", "chat"):
-        return {"optimizer": "adamw", "lr": 3e-3, "weight_decay": 0.01}
-    if modality in ("table", "embedding"):
-        return {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}
-    return {}
+    return {} if modality == "image" else {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}
 
 
 def train(

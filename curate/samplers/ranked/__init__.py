@@ -1,0 +1,1 @@
+"""Samplers that need scores (or nothing) alone: no embeddings, no index."""

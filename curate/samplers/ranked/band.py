@@ -15,7 +15,8 @@ class Band:
 
     Reads `score`, as stored: `centre=0` is its lowest value, 1 its highest, whatever `keep` says. At 0.5 this is moderate
     selection (Xia et al. 2023, "Moderate Coreset"), whose official code rounds both ends of the band and may miss the budget
-    by one; ours is exact. Equal scores are ranked by row. Cost O(n log n), memory 16 bytes a row.
+    by one; ours is exact. Equal scores are ranked by row. Cost O(n log n), memory 16 bytes a row
+    and 24 a chosen one.
     """
 
     requires = ("score",)
