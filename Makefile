@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCHMARKS := $(shell grep -LE '^    python benchmarks/.* --?[a-z]|^    python benchmarks/.* [A-Z]|^import pandas' benchmarks/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports unit docs bench clean
@@ -33,8 +34,8 @@ unit: $(READY) ## The tests alone
 docs: $(READY) ## Rewrite the generated tables of README.md and docs/
 	@$(BIN)/python docs/tables.py
 
-bench: $(READY) ## Every benchmark, slow; results go to benchmarks/results
-	@for file in $(filter-out benchmarks/make_samples.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(READY) ## The benchmarks that need no other data or code; each file's head says how the others are run
+	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean: ## Remove the environment, caches and what the demo wrote
 	rm -rf .venv demo dist build .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -44,5 +45,5 @@ $(READY): pyproject.toml constraints.txt
 	  echo "Error: curate needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
 	@echo 'Making .venv: the first time this takes some minutes, most of them for torch.' >&2
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)

@@ -14,7 +14,7 @@ from curate.plugins import Room, find_class, methods, signature
 
 ROOT: Final = Path(__file__).parents[1]
 ROOMS: Final[tuple[Room, ...]] = ("scorers", "samplers")
-NO_SOURCE: Final = "a baseline, of no paper of its own"
+NO_SOURCE: Final = "no paper of its own"
 
 
 def main() -> None:
@@ -57,7 +57,8 @@ def _headline(name: str, cls: type[Any]) -> str:
     """The module's first sentence, without the method's name where it opens with it."""
     sentence = _paragraphs(cls)[0].rstrip(".")
     first, colon, rest = sentence.partition(": ")
-    return rest if colon and _letters(first).startswith(_letters(name)) else sentence
+    text = rest if colon and _letters(first).startswith(_letters(name)) else sentence
+    return text[:1].upper() + text[1:]
 
 
 def _source(cls: type[Any]) -> str:
