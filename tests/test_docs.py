@@ -130,6 +130,22 @@ def test_the_facade_is_what_is_there():
         assert getattr(curate, name) is not None
 
 
+def test_the_checkout_runs_uninstalled_from_any_folder(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    done = subprocess.run([sys.executable, ROOT / "cli.py", "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert done.stdout.startswith("Usage:"), done.stderr
+
+
+def test_the_links_at_the_root_are_rooms_and_stay_out_of_what_is_built():
+    excluded = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]["exclude"]
+
+    for link in filter(Path.is_symlink, ROOT.iterdir()):
+        assert link.resolve() == ROOT / "curate" / link.name
+        assert f"/{link.name}" in excluded
+
+
 def test_make_alone_lists_the_targets():
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
