@@ -124,7 +124,10 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
     from curate.stages import showing
 
     about = showing.describe(scores.path)
-    _say(as_json, about, _score_lines(about, [one.name for one in scoring.ask(scorers)]))
+    names = [one.name for one in scoring.ask(scorers)]
+    source = shlex.join([data, *_reading_options()])
+    follow = f"\n\nnext: curate select {source} --scores {scores.path} --by {names[0]} --sampler top --budget 30% --out subset"
+    _say(as_json, about, _score_lines(about, names) + follow)
 
 
 @cli.command()
@@ -300,6 +303,14 @@ def _load(source: str | None, given: dict[str, Any]) -> Any:
     return load(source, **named, **chosen)
 
 
+def _reading_options() -> list[str]:
+    """The reading options as they were typed, for the command that comes next: the fingerprint must be the same."""
+    context = click.get_current_context()
+    names = {"input_": "--input", "label": "--label", "id_": "--id", "split": "--split", "limit": "--limit"}
+    given = ((option, context.params.get(name)) for name, option in names.items())
+    return [word for option, value in given if value is not None for word in (option, str(value))]
+
+
 def _share(text: str) -> float:
     """A share of the rows: "1%" or 0.01."""
     try:
@@ -350,8 +361,6 @@ def _score_lines(about: dict[str, Any], only: list[str] | None) -> str:
             for s in scores
         ]
         lines += ["", columns(rows, ["score", "keep", "hard end", "lowest", "median", "highest", "unscored", "more columns"])]
-    if only:
-        lines += ["", f"next: curate select DATA --scores {about['store']} --by {only[0]} --sampler top --budget 30% --out subset"]
     return "\n".join(lines)
 
 

@@ -62,6 +62,7 @@ def train(
     labels: NDArray[np.int64],
     recipe: Recipe,
     *,
+    classes: int,
     device: torch.device,
     progress: Progress,
 ) -> None:
@@ -73,7 +74,6 @@ def train(
     y = torch.from_numpy(labels).to(device)
     usable = np.setdiff1d(np.flatnonzero(labels >= 0), np.fromiter(inputs.failed, np.int64, len(inputs.failed)))
     rows = torch.from_numpy(usable)
-    classes = int(labels.max()) + 1
     sums = RowSums(len(labels), classes, device=device, with_kappa=True)
     optimizer = _optimizer(model, recipe)
     _restore(run, model, optimizer, sums)

@@ -132,7 +132,9 @@ class Trainer:
                 store.add_shard(STATUS, "part-00000.arrow", status_table(self.failed))
             if not run.is_finished or store.files(STATE):
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
-                train(run, model, self.inputs, self.data.labels, self.recipe, device=self.device, progress=self.progress)
+                train(
+                    run, model, self.inputs, self.data.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress
+                )
             self.evaluate(run, requires)
         return run
 
@@ -159,7 +161,7 @@ class Trainer:
 
     @property
     def classes(self) -> int:
-        return max(len(self.data.label_names), int(self.data.labels.max()) + 1)
+        return len(self.data.label_names)
 
     def _checked(self, model: "torch.nn.Module") -> "torch.nn.Module":
         import torch
@@ -180,7 +182,7 @@ def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progres
     if job.get("model_spec", job.get("model")) is None:
         raise OptionError(
             f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here and it has no clean passes. '
-            "Choose scorers that read `dynamics.*`, or train here with --model."
+            "Choose scorers that read `dynamics.*` (el2n:mode=online), or train here with --model."
         )
     recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
     return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
