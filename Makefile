@@ -3,8 +3,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# These need data or code that is not here.
-NEEDING_MORE := $(patsubst %,benchmarks/%.py,make_samples planted_noise reductions)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports unit docs bench clean
@@ -36,7 +34,9 @@ docs: $(READY) ## Rewrite the generated tables of README.md and docs/
 	@$(BIN)/python docs/tables.py
 
 bench: $(READY) ## The benchmarks that need no other data or code; each file's head says how the others are run
-	@for file in $(filter-out $(NEEDING_MORE),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/fingerprint.py
+	$(BIN)/python benchmarks/recorder.py
+	$(BIN)/python benchmarks/store.py --dir build/bench
 
 clean: ## Remove the environment, caches and what the demo wrote
 	rm -rf .venv demo dist build .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
