@@ -80,6 +80,17 @@ def require_labels(data: Dataset, needed_by: str) -> None:
         )
 
 
+def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
+    """OptionError before the run is trained where it would keep no weights for a clean pass that is asked for."""
+    if recipe.checkpoints == "all":
+        return
+    last = {"probs.final"} if recipe.checkpoints == "last" else set()
+    for name in requires:
+        made = name in last or (recipe.checkpoints == "last" and name.endswith(f"@{recipe.epochs}"))
+        if name.startswith(("eval.", "probs.")) and not made:
+            raise OptionError(f'"{name}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
+
+
 class Trainer:
     """Runs for one dataset and recipe. The inputs are read once, when the first run needs them."""
 
@@ -182,7 +193,7 @@ def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progres
     if job.get("model_spec", job.get("model")) is None:
         raise OptionError(
             f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here and it has no clean passes. '
-            "Choose scorers that read `dynamics.*` (el2n:mode=online), or train here with --model."
+            "Choose scorers that read `dynamics.*` (of el2n and loss: el2n:mode=online, loss:over=mean), or train here with --model."
         )
     recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
     return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
@@ -197,6 +208,9 @@ def reuse(path: str | Path, data: Dataset) -> "list[Run]":
     """The finished runs in `--run DIR`, refused where they are of another dataset or not finished."""
     from curate.signals.runs import find_runs
 
+    store = Store.open(path)
+    if store.kind == "scores":
+        require_same_dataset(store, data)  # which knows how many rows differ; a run does not
     runs = list(find_runs(path))
     if not runs:
         raise OptionError(f'"{path}" holds no training run. A score store with `runs/` is expected, or a folder that a Recorder wrote.')
