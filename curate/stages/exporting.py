@@ -87,7 +87,7 @@ def write_folder(
     format: str = "parquet",
 ) -> None:
     """The selection's folder, file by whole file; a folder of the same job is completed, any other refused. The caller holds the lock."""
-    digests = {name: xxhash.xxh3_64_hexdigest(np.asarray(values)) for name, values in (columns or {}).items()}
+    digests = {name: xxhash.xxh3_64_hexdigest(np.asarray(values).tobytes()) for name, values in (columns or {}).items()}
     job = {**chosen.job, "score_columns": digests, "rows_only": rows_only, "format": format}
     store = _open(folder, chosen, json.loads(json.dumps(job)))
     store.describe(HERE, {"report": chosen.report})
