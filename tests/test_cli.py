@@ -53,7 +53,9 @@ def apart(*arguments, path=(), **environment):
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    code, out, err = run("score", "sample:digits", "--limit", 120, "--scorer", "aum", "--scorer", "datamap", "--epochs", 4, "--out", folder / "s")
+    code, out, err = run(
+        "score", "sample:digits", "--limit", 120, "--scorer", "aum", "--scorer", "datamap", "--epochs", 4, "--out", folder / "s"
+    )
     assert code == 0, err
     return folder / "s", out
 
@@ -140,7 +142,17 @@ def test_json_is_one_object_and_nothing_else(store, tmp_path, command):
 def test_the_documented_exit_codes_are_in_the_help():
     _, out, _ = run("--help")
 
-    for code in ("0 done", "1 unexpected", "2 wrong usage", "3 bad input", "4 a missing extra", "5 too many", "6 the out folder", "7 does not fit", "130/143"):
+    for code in (
+        "0 done",
+        "1 unexpected",
+        "2 wrong usage",
+        "3 bad input",
+        "4 a missing extra",
+        "5 too many",
+        "6 the out folder",
+        "7 does not fit",
+        "130/143",
+    ):
         assert code in " ".join(out.split())
 
 
@@ -197,7 +209,10 @@ OTHER_CODES = {
     "another dataset": (6, ("score", "sample:digits", "--limit", "90", "--scorer", "aum", "--out", "STORE")),
     "other options": (6, ("score", "sample:digits", "--limit", "120", "--scorer", "aum:skip=0", "--out", "STORE")),
     "a foreign folder": (6, ("score", "sample:digits", "--scorer", "random", "--out", "BAD")),
-    "a foreign folder to overwrite": (6, ("select", "sample:digits", "--sampler", "random", "--budget", "5", "--overwrite", "--out", "BAD")),
+    "a foreign folder to overwrite": (
+        6,
+        ("select", "sample:digits", "--sampler", "random", "--budget", "5", "--overwrite", "--out", "BAD"),
+    ),
 }
 MISTAKES = {
     **{name: (2, arguments) for name, arguments in WRONG_USAGE.items()},
@@ -212,7 +227,10 @@ def test_a_mistake_is_one_line_on_stderr_and_its_exit_code(scored, bad, tmp_path
     if "SUBSET" in arguments:
         curate.select("sample:digits", sampler="random", budget=5, out=tmp_path / "subset")
     places = {"OUT": tmp_path / "out", "BAD": bad, "STORE": scored[0], "SUBSET": tmp_path / "subset"}
-    filled = [re.sub("|".join(places), lambda found: str(places[found[0]]), word) if word.isupper() or "BAD/" in word else word for word in arguments]
+    filled = [
+        re.sub("|".join(places), lambda found: str(places[found[0]]), word) if word.isupper() or "BAD/" in word else word
+        for word in arguments
+    ]
 
     code, out, err = run(*filled)
 
@@ -257,7 +275,11 @@ def test_an_unexpected_error_is_exit_1_and_asks_for_a_report(monkeypatch, tmp_pa
     monkeypatch.setattr("curate.stages.listing.listing", lambda _kind: 1 / 0)
 
     code, _, err = run("list")
-    assert code == 1 and err == "Error: unexpected ZeroDivisionError: division by zero. Run it again with --debug for the traceback, and please report it.\n"
+    assert (
+        code == 1
+        and err
+        == "Error: unexpected ZeroDivisionError: division by zero. Run it again with --debug for the traceback, and please report it.\n"
+    )
     code, _, err = run("list", "--debug")
     assert code == 1 and "Traceback (most recent call last)" in err
 
@@ -284,7 +306,17 @@ def test_list_shows_every_method_model_and_sample():
 
     names = {line.split()[0] for line in out.splitlines() if line}
     assert code == 0
-    assert {*methods("scorers"), *methods("samplers"), "convnet", "resnet18", "text_bag", "mlp", "sample:digits", "sample:fashion", "sample:snips"} <= names
+    assert {
+        *methods("scorers"),
+        *methods("samplers"),
+        "convnet",
+        "resnet18",
+        "text_bag",
+        "mlp",
+        "sample:digits",
+        "sample:fashion",
+        "sample:snips",
+    } <= names
 
 
 def test_the_command_runs_from_an_uninstalled_checkout():

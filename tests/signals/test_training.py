@@ -167,7 +167,20 @@ def test_dropout_is_drawn_anew_from_seed_and_epoch(tmp_path, monkeypatch):
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0}, {"lr": 1e30}, {"lr": float("nan")}, {"image_size": 2}, {"momentum": 1.0}, {"weight_decay": -1.0}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": 0},
+        {"lr": 1e30},
+        {"lr": float("nan")},
+        {"image_size": 2},
+        {"momentum": 1.0},
+        {"weight_decay": -1.0},
+    ],
+    ids=str,
+)
 def test_a_recipe_that_cannot_be_followed_names_the_option(options):
     with pytest.raises(OptionError, match=f"{next(iter(options))} must be"):
         Recipe(**options)
