@@ -1,27 +1,25 @@
 """The dataset card of a selection: what it is, where its rows come from, and the command that makes it again."""
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 
-def selection_card(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """README.md with the hub's YAML head. `about` is how the rows were chosen, `report` what came of it."""
-    parts = [_head(report["kept"], dataset), _provenance(about, dataset, report), _by_class(report), _again(about)]
+def selection_card(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Mapping[str, Any], files: str | None) -> str:
+    """README.md with the hub's YAML head. `about` is how the rows were chosen, `report` what came of it, `files` where they lie."""
+    parts = [_head(report["kept"], dataset, files), _provenance(about, dataset, report), _by_class(report), _again(about)]
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _head(kept: int, dataset: Mapping[str, Any]) -> str:
+def _head(kept: int, dataset: Mapping[str, Any], files: str | None) -> str:
     bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
     size = next((name for bound, name in bounds if kept < bound), "10M<n<100M")
     return "\n".join(
         [
             "---",
-            "configs:",
-            "- config_name: default",
-            "  data_files:",
-            "  - split: train",
-            "    path: data/train-*.parquet",
+            *(["configs:", "- config_name: default", "  data_files:", "  - split: train", f"    path: {files}"] if files else []),
             "size_categories:",
             f"- {size}",
             "tags:",
@@ -41,10 +39,10 @@ def _head(kept: int, dataset: Mapping[str, Any]) -> str:
 def _provenance(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     rows = {
         "source fingerprint": f"`{dataset['fingerprint']}`",
-        "sampler": f"`{about['sampler']}` {_options(about['sampler_options'])}" if about["sampler"] else "none (a filter)",
-        "by": f"`{about['by']}`, keeping {about['keep']}" if about["by"] else "",
+        "sampler": f"{_code(about['sampler'])} {_options(about['sampler_options'])}" if about["sampler"] else "none (a filter)",
+        "by": f"{_code(about['by'])}, keeping {about['keep']}" if about["by"] else "",
         "budget": about["budget"] or "",
-        "where": f"`{about['where']}`" if about["where"] else "",
+        "where": _code(about["where"]) if about["where"] else "",
         "within": f"{about['within']:,} rows chosen before" if about["within"] else "",
         "per class": "yes" if about["per_class"] else "",
         "seed": about["seed"],
@@ -57,13 +55,13 @@ def _provenance(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Ma
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(
-        f"`{name}` = {about.get('method', name)} {_options(about.get('options', {}))} v{about.get('version', 1)}"
+        f"{_code(name)} = {_plain(about.get('method', name))} {_options(about.get('options', {}))} v{about.get('version', 1)}"
         for name, about in scores.items()
     )
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={json.dumps(value)}" for name, value in options.items())
+    return ", ".join(_plain(f"{name}={json.dumps(value)}") for name, value in options.items())
 
 
 def _by_class(report: Mapping[str, Any]) -> str:
@@ -76,9 +74,18 @@ def _by_class(report: Mapping[str, Any]) -> str:
 
 
 def _again(about: Mapping[str, Any]) -> str:
-    return f"## The command that makes it again\n\n```\n{about['command']}\n```\n" if about.get("command") else ""
+    command = about.get("command")
+    if not command:
+        return ""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", command)), default=0))
+    return f"## The command that makes it again\n\n{fence}\n{command}\n{fence}\n"
 
 
-def _plain(name: str) -> str:
-    """A class name is the dataset's, so it must not become markup."""
-    return name.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("\n", " ")[:80]
+def _plain(text: object) -> str:
+    """Names, conditions and options are the user's and the dataset's, so they must not become markup."""
+    escaped = re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
+    return escaped[:400]
+
+
+def _code(text: object) -> str:
+    return f"<code>{_plain(text)}</code>"

@@ -113,8 +113,6 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
 
     given["run"] = given.pop("run_")
     given["max_failures"] = _share(given["max_failures"])
-    if given["seeds"] is not None and given["seeds"] < 1:
-        raise OptionError(f"seeds must be 1 or more, got {given['seeds']}.")
     loaded = _load(data, given)
     if dry_run:
         plan = scoring.plan(loaded, scorers, **given)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from curate.data import Dataset
 from curate.errors import InputError, OtherDatasetError
 from curate.scores import require_same_dataset
-from curate.store import Store, as_numpy, read_arrow
+from curate.store import RESULT, Store, as_numpy, read_arrow
 
 if TYPE_CHECKING:
     import datasets
@@ -47,7 +47,8 @@ class Selection:
             raise InputError(f'"{path}" holds no selection. `curate select DATA … --out DIR` makes one.')
         store.require_whole([HERE])
         about = store.about(HERE)
-        return cls(read_arrow(store.path / FILE), store.dataset, store.job, about["report"], path=store.path)
+        command = about.get(RESULT, {}).get("command", "")
+        return cls(read_arrow(store.path / FILE), store.dataset, store.job, about["report"], path=store.path, command=command)
 
     @property
     def rows(self) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from curate.disk import TEMPORARY, checksum, plain_os_errors, write_json, write_whole
 from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError, did_you_mean
-from curate.locks import LOCK
+from curate.locks import LOCK, locked
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -240,10 +241,14 @@ class Store:
             file.write(line + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of log.jsonl; one that a kill cut short is left out."""
+        """The lines of log.jsonl; one that a kill or a full disk cut short is left out."""
         path = self.path / LOG
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        found = []
+        for line in lines:
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
 
     def _table(self, name: str) -> dict[str, Any]:
         try:
@@ -265,20 +270,31 @@ def refuse_foreign(folder: Path) -> None:
         raise OtherJobError(f'"{folder}" holds something else ({", ".join(sorted(foreign)[:3])}). Point --out at an empty or new folder.')
 
 
+@contextmanager
+def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Holds a store's folder, emptied first with `overwrite`; a stranger's folder is refused before anything is put into it."""
+    folder = Path(path)
+    refuse_foreign(folder)
+    with locked(folder):
+        if overwrite:
+            remove(folder)
+        yield folder
+
+
 def remove(path: str | Path) -> None:
-    """Empties a store's folder (--overwrite). Only a store is ever deleted: any other folder is an OtherJobError."""
+    """Empties a store's folder. Only a store is ever deleted: any other folder is an OtherJobError. The caller holds the lock."""
     folder = Path(path)
     refuse_foreign(folder)
     if not (folder / MANIFEST).is_file():
         return
-    (folder / MANIFEST).rename(folder / (MANIFEST + TEMPORARY))
     for item in folder.iterdir():
-        if item.name == LOCK:
+        if item.name in (LOCK, MANIFEST):
             continue
         if item.is_dir() and not item.is_symlink():
             shutil.rmtree(item)
         else:
             item.unlink()
+    (folder / MANIFEST).unlink()  # last: a kill half way leaves what can still be seen to be a store, not a stranger's folder
 
 
 def entry_of(path: Path, *, first: int = 0, rows: int = 0, failed: Mapping[str, int] | None = None) -> Entry:

@@ -1,8 +1,11 @@
-"""What every test gets: no network, and a cache of its own for the `datasets` library."""
+"""What every test gets: no network, and a cache of its own for the `datasets` library; and what many tests need."""
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+from contextlib import contextmanager
 
 import pytest
 
@@ -18,3 +21,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 _CACHE = pytest.StashKey[str]()
+
+HOLD = """
+import sys
+from pathlib import Path
+from curate.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held_elsewhere():
+    """A context in which another process holds a folder's lock, until it is killed."""
+
+    @contextmanager
+    def hold(folder):
+        with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout.readline().strip() == b"held"
+            try:
+                yield other
+            finally:
+                other.kill()
+
+    return hold

@@ -19,7 +19,7 @@ BATCH: Final = 512
 def evaluate_checkpoint(
     checkpoint: Path, model: nn.Module, inputs: Inputs, labels: NDArray[np.int64], device: torch.device, task: Task
 ) -> tuple[dict[str, Tensor], NDArray[np.float32]]:
-    """The scalars of every row, (n,) float32, NaN for rows that cannot be read, and the probabilities, (n, classes) float32."""
+    """The scalars of every row, (n,) float32, NaN where the row cannot be read or has no label; the probabilities, (n, classes) float32."""
     model.load_state_dict({name: value.to(device) for name, value in load_file(str(checkpoint)).items()})
     model.eval()
     n = len(labels)
@@ -33,7 +33,8 @@ def evaluate_checkpoint(
             logits = model(*inputs.batch(there)).float()
             if probs is None:
                 probs = torch.full((n, logits.shape[1]), torch.nan)
-            means[rows] = measure(logits, y[there]).cpu()
+            known = (y[there] >= 0)[:, None]
+            means[rows] = torch.where(known, measure(logits, y[there].clamp_min(0)), torch.nan).cpu()
             probs[rows] = logits.softmax(dim=1).cpu()
             task.advance(len(rows))
     assert probs is not None, "a run has at least one usable row"

@@ -1,6 +1,6 @@
 """A transformers sequence classifier as a proxy: tokens padded per batch, weights from the hub or a local folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,6 @@ class TokenInputs:
     """Texts as token ids, ragged on the device; a batch is (input_ids, attention_mask), (b, longest)."""
 
     def __init__(self, data: Dataset, device: torch.device, progress: Progress, tokenizer: Any) -> None:
-        if data.modality not in ("text", "text_pair", "chat"):
-            raise OptionError(f'A sequence classifier reads text, but "{data.source}" is {data.modality} data.')
         self.shape = (len(tokenizer),)
         self.failed: dict[int, str] = {}
         self._pad = tokenizer.pad_token_id
@@ -60,23 +58,21 @@ class Classifier(nn.Module):
         return logits
 
 
-def huggingface_proxy(name: str) -> Proxy:
+def huggingface_proxy(name: str, data: Dataset) -> Proxy:
     """AutoModelForSequenceClassification of a hub name or folder, with its own tokenizer; never runs code that comes with a model."""
+    if data.modality not in ("text", "text_pair", "chat"):
+        raise OptionError(f'Model "hf:{name}" reads text, but "{data.source}" is {data.modality} data. Leave --model out for a default.')
     try:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
     except ImportError:
         raise MissingExtraError(f'Model "hf:{name}" needs transformers. Install it: pip install "curatekit[text]"') from None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f'Could not load the tokenizer of "{name}": {str(error).splitlines()[0]} Is it a hub name, or a folder made by save_pretrained?'
-        ) from error
+    tokenizer = _loaded("tokenizer", name, AutoTokenizer.from_pretrained)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
 
     def build(shape: Sequence[int], classes: int) -> nn.Module:
-        model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=classes, ignore_mismatched_sizes=True)
+        load = AutoModelForSequenceClassification.from_pretrained
+        model = _loaded("weights", name, load, num_labels=classes, ignore_mismatched_sizes=True)
         model.config.pad_token_id = tokenizer.pad_token_id
         return Classifier(model)
 
@@ -84,6 +80,15 @@ def huggingface_proxy(name: str) -> Proxy:
         return TokenInputs(data, device, progress, tokenizer)
 
     return Proxy(f"hf:{_identity(name)}", build, prepare)
+
+
+def _loaded(what: str, name: str, load: Callable[..., Any], **options: Any) -> Any:
+    try:
+        return load(name, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f'Could not load the {what} of "{name}": {str(error).splitlines()[0]} Is it a hub name, or a folder made by save_pretrained?'
+        ) from error
 
 
 def _identity(name: str) -> str:

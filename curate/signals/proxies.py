@@ -40,9 +40,9 @@ def find(spec: str | None, data: Dataset) -> Proxy:
     if name.startswith("hf:"):
         from curate.signals.huggingface import huggingface_proxy
 
-        return huggingface_proxy(name.removeprefix("hf:"))
+        return huggingface_proxy(name.removeprefix("hf:"), data)
     if name.startswith("timm:"):
-        return Proxy(name, lambda shape, classes: _timm(name.removeprefix("timm:"), shape, classes), prepare)
+        return Proxy(name, _timm(name.removeprefix("timm:")), prepare)
     if ".py:" in name:
         return _from_file(name)
     if name not in BUILT_IN:
@@ -63,15 +63,20 @@ def _default(data: Dataset) -> str:
     return next(name for name, (_, modalities) in BUILT_IN.items() if data.modality in modalities)
 
 
-def _timm(name: str, shape: Sequence[int], classes: int) -> nn.Module:
+def _timm(name: str) -> Builder:
+    """Says at once, not when the inputs are read, that timm or the model is missing."""
     try:
         import timm
     except ImportError:
         raise MissingExtraError(f'Model "timm:{name}" needs timm. Install it: pip install "curatekit[timm]"') from None
     if name not in timm.list_models():
         raise UnknownNameError(f'timm has no model "{name}".{did_you_mean(name, timm.list_models())}')
-    model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes, in_chans=shape[0])
-    return model
+
+    def build(shape: Sequence[int], classes: int) -> nn.Module:
+        model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes, in_chans=shape[0])
+        return model
+
+    return build
 
 
 def _from_file(name: str) -> Proxy:

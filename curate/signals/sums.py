@@ -32,10 +32,10 @@ class RowSums:
             self._last = torch.zeros(n, dtype=torch.int64, device=device)
 
     def add_logits(self, rows: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds one batch: rows (b,) int64, logits (b, classes), labels (b,) int64."""
+        """Adds one batch: rows (b,) int64, logits (b, classes), labels (b,) int64, below 0 where missing: such a row is skipped."""
         values = torch.zeros(len(rows), len(MEASURES) + 1, device=self.sums.device)
-        values[:, :-1] = measure(logits, labels)
-        finite = values[:, 0].isfinite() & values[:, 1].isfinite()
+        values[:, :-1] = measure(logits, labels.clamp_min(0))
+        finite = values[:, 0].isfinite() & values[:, 1].isfinite() & (labels >= 0)
         moved = torch.zeros_like(finite)
         if self.previous is not None:
             now = floored_log_probs(logits)

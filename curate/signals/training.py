@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from curate.errors import OptionError
+from curate.errors import OptionError, did_you_mean
 from curate.progress import Progress
 from curate.rng import KeyedRandom
 from curate.signals.inputs import Inputs
@@ -20,6 +20,7 @@ from curate.signals.runs import CHECKPOINTS, DYNAMICS, Run, epoch_columns, epoch
 from curate.signals.sums import RowSums
 
 STATE = "state"
+LARGEST_RATE: Final = 1000  # far above what any network bears, and far below where float32 steps overflow
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,32 @@ class Recipe:
     checkpoints: Literal["all", "last", "none"] = "all"
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(Recipe).items():
+            choices, value = get_args(kind), getattr(self, name)
+            if get_origin(kind) is Literal and value not in choices:
+                raise OptionError(f'{name} must be one of {", ".join(choices)}; got "{value}".{did_you_mean(str(value), choices)}')
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        if not self.lr > 0:
-            raise OptionError(f"lr must be above 0, got {self.lr}.")
+        if not 0 < self.lr <= LARGEST_RATE:
+            raise OptionError(f"lr must be above 0 and at most {LARGEST_RATE}, got {self.lr}.")
+        if not 0 <= self.momentum < 1:
+            raise OptionError(f"momentum must be 0 or more and below 1, got {self.momentum}.")
+        if not 0 <= self.weight_decay < np.inf:
+            raise OptionError(f"weight_decay must be 0 or more, got {self.weight_decay}.")
         if self.image_size is not None and not 4 <= self.image_size <= 1024:
             raise OptionError(f"image_size must be 4 … 1024 pixels, got {self.image_size}.")
 
 
-def default_recipe(modality: str, model: str) -> dict[str, Any]:
-    """What differs from `Recipe`'s own defaults: text and tables train with AdamW, a pretrained transformer gently and shortly."""
+def default_recipe(modality: str, model: str, n: int) -> dict[str, Any]:
+    """What differs from `Recipe`'s own defaults: text and tables train with AdamW, a pretrained transformer gently and shortly.
+
+    Below 10,000 rows the batch is 64, below 2,000 it is 32, so that a small set still makes enough steps to be learned.
+    """
+    small = {"batch_size": 32 if n < 2_000 else 64} if n < 10_000 else {}
     if model.startswith("hf:"):
         return {"optimizer": "adamw", "lr": 3e-5, "weight_decay": 0.01, "batch_size": 32, "epochs": 6}
-    return {} if modality == "image" else {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}
+    return small if modality == "image" else {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, **small}
 
 
 def train(
@@ -67,6 +80,8 @@ def train(
     progress: Progress,
 ) -> None:
     """Brings a run to its last epoch, from wherever it stands. On the CPU the bytes equal those of an undisturbed run.
+
+    `classes` is the width of the model's output, which may have classes of which no row at hand is.
 
     Order, shifts and dropout are drawn anew each epoch from (seed, epoch), so a resumed process needs the weights, the optimiser's
     moments and the recorder's memory, and nothing else. Each epoch's files become part of the run in one manifest write.

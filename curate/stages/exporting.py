@@ -1,24 +1,27 @@
 """`curate export`, and the folder that `curate select` writes: hub-ready parquet with its card, or another format."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from curate.cards import selection_card
 from curate.data import Dataset
-from curate.disk import write_whole
+from curate.disk import TEMPORARY, plain_os_errors
 from curate.errors import InputError, OptionError, OtherJobError, did_you_mean
 from curate.fingerprint import read_image_file
-from curate.locks import locked
 from curate.progress import Progress, Silent
+from curate.reading import quiet
 from curate.scores import Scores
 from curate.selection import CARD, DATA, FILE, HERE, Selection
-from curate.store import Store, differences, remove, write_arrow
+from curate.store import Store, differences, writing
 
 if TYPE_CHECKING:
     import datasets
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 Format = Literal["parquet", "arrow", "jsonl", "ids"]
 FORMATS: Final[tuple[str, ...]] = get_args(Format)
 FILE_BYTES: Final = 256 << 20
+IDS: Final = "ids.txt"
+LINES: Final = "train.jsonl"
+STATE: Final = "state.json"
+CARD_FILES: Final = {"parquet": "data/train-*.parquet", "arrow": "data-*.arrow", "jsonl": LINES}
 
 Columns = Mapping[str, pa.Array]
 
@@ -63,30 +70,37 @@ def export(
     columns = _score_columns(scores, chosen) if scores is not None else {}
     if format != "ids":
         _refuse_unwritable(chosen.dataset(), format)
-    if overwrite:
-        remove(folder)
-    with locked(folder):
-        if format == "parquet":
-            write_folder(chosen, folder, progress, columns=columns)
-        else:
-            _write_files(chosen, folder, format, columns)
+    with writing(folder, overwrite=overwrite):
+        write_folder(chosen, folder, progress, columns=columns, format=format)
     if push_to_hub:
         push(folder, push_to_hub)
     return folder
 
 
-def write_folder(chosen: Selection, folder: Path, progress: Progress, *, columns: Columns | None = None, rows_only: bool = False) -> None:
-    """The hub-ready folder, file by whole file; a folder of the same job is completed, any other refused. The caller holds the lock."""
-    job = {**chosen.job, "score_columns": sorted(columns or {}), "rows_only": rows_only}
-    store = _open(folder, chosen, job)
+def write_folder(
+    chosen: Selection,
+    folder: Path,
+    progress: Progress,
+    *,
+    columns: Columns | None = None,
+    rows_only: bool = False,
+    format: str = "parquet",
+) -> None:
+    """The selection's folder, file by whole file; a folder of the same job is completed, any other refused. The caller holds the lock."""
+    digests = {name: xxhash.xxh3_64_hexdigest(np.asarray(values).tobytes()) for name, values in (columns or {}).items()}
+    job = {**chosen.job, "score_columns": digests, "rows_only": rows_only, "format": format}
+    store = _open(folder, chosen, json.loads(json.dumps(job)))
     store.describe(HERE, {"report": chosen.report})
     done = {entry.file for entry in store.files(HERE)}
     if FILE not in done:
         store.add_shard(HERE, FILE, chosen.table)
+        store.conclude(HERE, {"command": chosen.command})
     if CARD not in done:
-        text = _card(chosen)
+        text = _card(chosen, format)
         store.add_file(HERE, CARD, lambda path: path.write_text(text, encoding="utf-8"))
-    if not rows_only:
+    if format != "parquet":
+        _write_files(store, chosen, format, columns or {})
+    elif not rows_only:
         _write_data(store, chosen, progress, columns or {})
 
 
@@ -120,10 +134,9 @@ def _open(folder: Path, chosen: Selection, job: Mapping[str, Any]) -> Store:
     return store
 
 
-def _card(chosen: Selection) -> str:
-    if chosen.path is not None:
-        return (chosen.path / CARD).read_text(encoding="utf-8")
-    return selection_card(chosen.job | {"command": chosen.command}, chosen.dataset_about, chosen.report)  # type: ignore[operator]
+def _card(chosen: Selection, format: str) -> str:
+    about = {**chosen.job, "command": chosen.command}
+    return selection_card(about, chosen.dataset_about, chosen.report, files=CARD_FILES.get(format))
 
 
 def _write_data(store: Store, chosen: Selection, progress: Progress, columns: Columns) -> None:
@@ -157,22 +170,29 @@ def _refuse_unwritable(rows: "datasets.Dataset", format: str) -> None:
         raise OptionError(f'Column "{images[0]}" holds images, which jsonl cannot. Use --format parquet or arrow.')
 
 
-def _write_files(chosen: Selection, folder: Path, format: str, columns: Columns) -> None:
-    if (folder / "manifest.json").is_file() or any(p.name != ".lock" and p.suffix != ".tmp" for p in folder.iterdir()):
-        raise OtherJobError(f'"{folder}" holds something already. Use another --out, or --overwrite.')
-    if format == "ids":
+def _write_files(store: Store, chosen: Selection, format: str, columns: Columns) -> None:
+    """The rows in a format other than parquet, each file whole before the manifest names it."""
+    done = {entry.file for entry in store.files(HERE)}
+    if format == "ids" and IDS not in done:
         ids = chosen.table.column("id" if "id" in chosen.table.column_names else "row").to_pylist()
-        write_whole(folder / "ids.txt", lambda path: path.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8"))
-        return
-    rows = chosen.dataset()
-    if format == "jsonl":
-        write_whole(folder / "train.jsonl", lambda path: _write_lines(path, _json_lines(rows, columns)))
-    else:
-        for name, values in columns.items():
-            rows = rows.add_column(name, values.to_pylist())
-        rows.save_to_disk(str(folder))
-    write_whole(folder / CARD, lambda path: path.write_text(_card(chosen), encoding="utf-8"))
-    write_whole(folder / FILE, lambda path: write_arrow(path, chosen.table))
+        store.add_file(HERE, IDS, lambda path: path.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8"))
+    elif format == "jsonl" and LINES not in done:
+        store.add_file(HERE, LINES, lambda path: _write_lines(path, _json_lines(chosen.dataset(), columns)))
+    elif format == "arrow" and STATE not in done:
+        _save_to_disk(store, chosen.dataset(), columns)
+
+
+def _save_to_disk(store: Store, rows: "datasets.Dataset", columns: Columns) -> None:
+    """What `save_to_disk` writes, made beside its place and moved in file by file; state.json, which names the others, goes last."""
+    for name, values in columns.items():
+        rows = rows.add_column(name, values.to_pylist())
+    aside = store.path / ("save_to_disk" + TEMPORARY)
+    shutil.rmtree(aside, ignore_errors=True)
+    with plain_os_errors(aside), quiet():
+        rows.save_to_disk(str(aside))
+    for file in sorted(aside.iterdir(), key=lambda file: (file.name == STATE, file.name)):
+        store.add_file(HERE, file.name, file.replace)
+    aside.rmdir()
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:

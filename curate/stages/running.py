@@ -57,7 +57,7 @@ def plan_recipe(options: RunOptions, data: Dataset, known: Mapping[str, Any] | N
 
     proxy = find(options.model or (known or {}).get("model_spec"), data)
     if known is None:
-        return proxy, Recipe(**default_recipe(data.modality, proxy.name) | options.given())
+        return proxy, Recipe(**default_recipe(data.modality, proxy.name, len(data)) | options.given())
     stored = {key: value for key, value in known.items() if key in {f.name for f in fields(Recipe)}}
     recipe = Recipe(**stored | options.given())
     wanted = {"model": proxy.name, **as_json(recipe)}
@@ -78,6 +78,17 @@ def require_labels(data: Dataset, needed_by: str) -> None:
             f'Column "{data.label}" of "{data.source}" has one class only ({data.label_names[classes[0]]}); '
             f'"{needed_by}" needs two or more.'
         )
+
+
+def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
+    """OptionError before the run is trained where it would keep no weights for a clean pass that is asked for."""
+    if recipe.checkpoints == "all":
+        return
+    last = {"probs.final"} if recipe.checkpoints == "last" else set()
+    for name in requires:
+        made = name in last or (recipe.checkpoints == "last" and name.endswith(f"@{recipe.epochs}"))
+        if name.startswith(("eval.", "probs.")) and not made:
+            raise OptionError(f'"{name}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
 
 
 class Trainer:
@@ -182,7 +193,7 @@ def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progres
     if job.get("model_spec", job.get("model")) is None:
         raise OptionError(
             f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here and it has no clean passes. '
-            "Choose scorers that read `dynamics.*` (el2n:mode=online), or train here with --model."
+            "Choose scorers that read `dynamics.*` (of el2n and loss: el2n:mode=online, loss:over=mean), or train here with --model."
         )
     recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
     return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
@@ -197,6 +208,9 @@ def reuse(path: str | Path, data: Dataset) -> "list[Run]":
     """The finished runs in `--run DIR`, refused where they are of another dataset or not finished."""
     from curate.signals.runs import find_runs
 
+    store = Store.open(path)
+    if store.kind == "scores":
+        require_same_dataset(store, data)  # which knows how many rows differ; a run does not
     runs = list(find_runs(path))
     if not runs:
         raise OptionError(f'"{path}" holds no training run. A score store with `runs/` is expected, or a folder that a Recorder wrote.')
@@ -246,7 +260,7 @@ def require_few_failures(failed: Mapping[int, str], n: int, max_failures: float)
     named = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
     raise TooManyFailuresError(
         f"{len(failed):,} of {n:,} rows cannot be scored ({named}; the first is row {min(failed)}); {max_failures:.1%} are tolerated. "
-        f"Mend them, or allow more with --max-failures {min(1, np.ceil(len(failed) / n * 100) / 100):g}."
+        f"Mend them, or allow more with --max-failures {min(100, int(np.ceil(len(failed) / n * 100)))}%."
     )
 
 

@@ -24,7 +24,7 @@ from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
 from curate.stages import running, shards
 from curate.stages.running import RunOptions
 from curate.stages.shards import RUN_SIGNALS, ShardTask
-from curate.store import Fault, Store, default_shard_rows, remove, shard_name, shard_ranges
+from curate.store import Fault, Store, default_shard_rows, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
@@ -75,10 +75,8 @@ def score(
     folder = Path(out)
     data = load(data)
     asked = ask(scorers)
-    check_before(data, asked, max_failures, workers)
-    if overwrite:
-        remove(folder)
-    with locked(folder):
+    check_before(data, asked, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    with writing(folder, overwrite=overwrite):
         job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
         job.max_failures, job.workers = max_failures, workers
         job.borrow(from_store)
@@ -108,7 +106,7 @@ def plan(
     """
     data = load(data)
     asked = ask(scorers)
-    check_before(data, asked, max_failures, workers)
+    check_before(data, asked, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
     trains = any(one.reads_run for one in asked) and run is None
     known = None if overwrite or not (Path(out) / "manifest.json").is_file() else Store.open(out).job["run"]
     every = [seed + i for i in range(seeds or 1)]
@@ -128,12 +126,13 @@ def plan(
     return planned | cost
 
 
-def check_before(data: Dataset, asked: Sequence[Asked], max_failures: float, workers: int) -> None:
+def check_before(data: Dataset, asked: Sequence[Asked], max_failures: float, counts: Mapping[str, int | None]) -> None:
     """Everything that can be known to be wrong before the first row is read."""
     if not 0 <= max_failures <= 1:
         raise OptionError(f"max_failures is a share of the rows, 0 … 1; got {max_failures}.")
-    if workers < 1:
-        raise OptionError(f"workers must be 1 or more, got {workers}.")
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise OptionError(f"{name} must be 1 or more, got {count}.")
     for one in asked:
         shards.require_known_signals(one.name, one.scorer.requires, data)
         if one.reads_run:
@@ -185,11 +184,13 @@ class _Job:
         self.seeds: list[int] = list(self.store.job["seeds"])
         self._settle_run(options)
         self.asked = [Asked(one.name, one.plugin, one.scorer.settle(self.epochs)) if one.reads_run else one for one in asked]
+        if self.needs_run and not self.given_runs:
+            running.require_checkpoints(self.recipe, (name for one in self.asked for name in one.scorer.requires))
         self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
 
     def _open(self, seed: int, seeds: int | None, device: str, shard_rows: int | None) -> Store:
         found = [run.seed for run in self.given_runs] or [seed + i for i in range(seeds or 1)]
-        if not (self.folder / "manifest.json").is_file():
+        if not (self.folder / "manifest.json").is_file() or _is_blank(Store.open(self.folder)):
             settled = running.settle_machine(device) if self.needs_run else {}
             settled["shard_rows"] = shard_rows or default_shard_rows(len(self.data))
             return Store.create(
@@ -272,8 +273,6 @@ class _Job:
     def _runs(self, requires: set[str]) -> "list[Run]":
         if self.given_runs:
             return self._complete(requires)
-        if any(name.startswith(("eval.", "probs.")) for name in requires) and self.recipe.checkpoints == "none":
-            raise OptionError("Scorers that read clean passes need checkpoints. Leave out --checkpoints none.")
         trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress)
         return [trainer.run(self.folder / "runs", seed, requires) for seed in self.seeds]
 
@@ -371,6 +370,11 @@ def _failed(runs: "Sequence[Run]", data: Dataset, asked: Sequence[Asked]) -> dic
     if any("text" in one.scorer.requires for one in asked):
         failed |= shards.empty_texts(data)
     return failed
+
+
+def _is_blank(store: Store) -> bool:
+    """Whether a call left nothing but a manifest, having been refused for an option: such a folder is free for any job."""
+    return store.kind == "scores" and not store.tables and store.job["run"] is None and not (store.path / "runs").exists()
 
 
 def _recipe_of(runs: "Sequence[Run]") -> dict[str, Any]:

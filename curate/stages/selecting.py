@@ -15,7 +15,6 @@ from curate.data import Dataset
 from curate.errors import InputError, OptionError, UsageError
 from curate.expressions import Expression
 from curate.loading import load
-from curate.locks import locked
 from curate.plugins import Plugin, options_of, parse
 from curate.pool import ArrayPool
 from curate.progress import Progress, Silent
@@ -24,7 +23,7 @@ from curate.rng import KeyedRandom
 from curate.scores import Scores, describe_dataset
 from curate.selection import Selection
 from curate.stages.exporting import write_folder
-from curate.store import remove
+from curate.store import writing
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -81,9 +80,7 @@ def select(
     if out is None:
         return chosen
     folder = Path(out)
-    if overwrite:
-        remove(folder)
-    with locked(folder):
+    with writing(folder, overwrite=overwrite):
         write_folder(chosen, folder, progress, rows_only=rows_only)
     return replace(chosen, path=folder)
 
