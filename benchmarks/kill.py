@@ -2,9 +2,9 @@
 
     python benchmarks/kill.py [kills]
 
-Each of five stores is killed four times, at instants drawn uniformly over a third of the work that an undisturbed run does from
-taking its lock on, so that they spread over training, clean passes and scoring; the same command then goes on, at last to the end. Everything
-but log.jsonl is compared.
+Each store is killed up to four times, at instants drawn uniformly over a third of the work that an undisturbed run does from
+taking its lock on, so that they spread over start, training, clean passes and scoring; the same command then goes on, at last to
+the end. A store that is done before its kill is followed by another. Everything but log.jsonl is compared.
 """
 
 import os

@@ -31,10 +31,8 @@ def main() -> None:
     if importlib.util.find_spec("aum"):
         lines.append(f"aum.AUMCalculator (peer), {CLASSES} classes, batch  512: {peer_examples_a_second():>11,.0f} examples/s")
     plain, recorded = epoch_seconds(False), epoch_seconds(True)
-    lines += [
-        "",
-        f"an epoch of 10,240 28x28 images, ConvNet, batch 128: {plain:.3f} s plain, {recorded:.3f} s recorded, + {recorded / plain - 1:.1%}",
-    ]
+    epoch = "an epoch of 10,240 28x28 images, ConvNet, batch 128"
+    lines += ["", f"{epoch}: {plain:.3f} s plain, {recorded:.3f} s recorded, {recorded / plain - 1:+.1%}"]
     text = "\n".join(lines) + "\n"
     print(text)
     if out:

@@ -2,8 +2,8 @@
 
     python benchmarks/store.py --dir /tmp/bench-store --out benchmarks/results/store.txt
 
-The select runs as a user runs it, in a process of its own, and fingerprints the data, one int64 column of 10 M rows, in that time. The parquet
-file was opened once before, so that the memory-mapped cache of `datasets` is there.
+The select runs as a user runs it, in a process of its own, and fingerprints the data, one int64 column of 10 M rows, in that time.
+The parquet file was opened once before, so that the memory-mapped cache of `datasets` is there.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def selection_card(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Mapping[str, Any], files: str | None) -> str:
-    """README.md with the hub's YAML head. `about` is how the rows were chosen, `report` what came of it, `files` where they lie, if here."""
+    """README.md with the hub's YAML head. `about` is how the rows were chosen, `report` what came of it, `files` where they lie."""
     parts = [_head(report["kept"], dataset, files), _provenance(about, dataset, report), _by_class(report), _again(about)]
     return "\n".join(part for part in parts if part) + "\n"
 

@@ -1,6 +1,7 @@
 """The command line: parses, calls a stage, prints. One line on stderr and a documented exit code for every mistake."""
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -252,6 +253,8 @@ def map_(store: Path, out: Path, as_json: bool, quiet: bool) -> None:
 def main() -> NoReturn:
     """Runs the command; every mistake becomes one line and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    # Read when `datasets` is imported, later: its bars would mix with ours and fill log files.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from curate.columns import find_roles, kinds_of
 from curate.data import PEEK, Dataset, to_text
@@ -15,6 +15,9 @@ from curate.reading import no_rows
 
 if TYPE_CHECKING:
     import datasets
+
+
+PICTURE_HEADS: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def _with_roles(table: "datasets.Dataset", choice: _Choice, source: str, root: P
     """`recipe` so far holds where the rows come from; the roles join it as they were found, so that they are not sought again."""
     if not len(table):
         raise no_rows(source)
+    table = _with_images(table)
     kinds = kinds_of(table.features, table.features.arrow_schema)
     input = choice.input
     if input and len(input) == 1 and input[0] not in kinds:
@@ -92,6 +96,18 @@ def _with_roles(table: "datasets.Dataset", choice: _Choice, source: str, root: P
         chat_template=roles.chat_template,
         image_root=root,
     )
+
+
+def _with_images(table: "datasets.Dataset") -> "datasets.Dataset":
+    """Columns of bytes whose first value opens like a picture become Image columns, as other tools write them without saying so."""
+    import datasets
+
+    for name, feature in table.features.items():
+        if getattr(feature, "dtype", "") in ("binary", "large_binary"):
+            first = next((cell for cell in table.select_columns([name]).with_format("arrow")[:PEEK].column(0).to_pylist() if cell), b"")
+            if first.startswith(PICTURE_HEADS) or first[8:12] == b"WEBP":
+                table = table.cast_column(name, datasets.Image())
+    return table
 
 
 def _choose_split(splits: "Mapping[str, datasets.Dataset]", wanted: str | None, source: str) -> str:

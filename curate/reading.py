@@ -54,7 +54,7 @@ def explain_failures(files: Sequence[str], source: str, builder: str) -> Iterato
     import datasets
 
     try:
-        with _quiet():
+        with quiet():
             yield
     except ImportError as failed:
         raise MissingExtraError(f'Reading "{source}" needs a package that is not installed: {failed}') from failed
@@ -104,7 +104,7 @@ def _bad_line(file: str, *, is_jsonl: bool) -> str | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars and no log lines from `datasets` and the hub's client; both as they were afterwards."""
     import datasets
 

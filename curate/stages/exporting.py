@@ -18,6 +18,7 @@ from curate.disk import TEMPORARY, plain_os_errors
 from curate.errors import InputError, OptionError, OtherJobError, did_you_mean
 from curate.fingerprint import read_image_file
 from curate.progress import Progress, Silent
+from curate.reading import quiet
 from curate.scores import Scores
 from curate.selection import CARD, DATA, FILE, HERE, Selection
 from curate.store import Store, differences, writing
@@ -187,7 +188,7 @@ def _save_to_disk(store: Store, rows: "datasets.Dataset", columns: Columns) -> N
         rows = rows.add_column(name, values.to_pylist())
     aside = store.path / ("save_to_disk" + TEMPORARY)
     shutil.rmtree(aside, ignore_errors=True)
-    with plain_os_errors(aside):
+    with plain_os_errors(aside), quiet():
         rows.save_to_disk(str(aside))
     for file in sorted(aside.iterdir(), key=lambda file: (file.name == STATE, file.name)):
         store.add_file(HERE, file.name, file.replace)

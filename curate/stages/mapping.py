@@ -54,14 +54,13 @@ def _figure(
         axes = figure.add_subplot(grid[:, 0])
         most = max(1.0, float(np.nanmax(correctness)))
         points = axes.scatter(x, y, c=correctness / most, s=5, cmap="coolwarm_r", vmin=0, vmax=1, linewidths=0, alpha=0.6, rasterized=True)
-        axes.set(
-            xlabel="variability (deviation of p of the given label)", ylabel="confidence (mean p of the given label)", ylim=(-0.02, 1.02)
-        )
+        axes.set(xlabel="variability (deviation of p of the given label)", ylabel="confidence (mean p of the given label)")
+        axes.set(ylim=(-0.1, 1.1), yticks=np.linspace(0, 1, 6))  # room for the names above and below the points
         axes.set_xlim(0, max(0.05, float(np.nanmax(all_variability)) * 1.05))
         axes.set_title(
             f"Data map, {len(all_confidence):,} rows" + (f" ({len(x):,} drawn)" if len(x) < len(all_confidence) else ""), loc="left"
         )
-        for text, place in (("easy to learn", (0.02, 0.97)), ("hard to learn\nor mislabelled", (0.02, 0.05)), ("ambiguous", (0.80, 0.5))):
+        for text, place in (("easy to learn", (0.01, 0.965)), ("hard to learn or mislabelled", (0.01, 0.035)), ("ambiguous", (0.84, 0.5))):
             axes.text(*place, text, transform=axes.transAxes, va="center", fontsize=11, bbox={"fc": "white", "ec": "0.6", "alpha": 0.85})
         figure.colorbar(points, ax=axes, label="share of epochs in which the row was right", location="bottom", shrink=0.6, aspect=40)
         for line, values, label in ((0, all_confidence, "confidence"), (1, all_variability, "variability")):

@@ -1,4 +1,8 @@
-"""A band of ranks around a quantile of the score."""
+"""A band of ranks around a quantile of the score.
+
+Xia et al. 2023, "Moderate Coreset: A Universal Method of Data Selection for Real-world Data-efficient Deep Learning"; official
+code tmllab/2023_ICLR_Moderate-DS.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

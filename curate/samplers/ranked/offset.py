@@ -1,4 +1,7 @@
-"""The hard rows but not the hardest, where wrong labels gather."""
+"""The hard rows but not the hardest, where wrong labels gather.
+
+Paul et al. 2021, "Deep Learning on a Data Diet"; official code mansheej/data_diet.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
