@@ -1,17 +1,16 @@
 """Finds the model that a run trains: a built-in by name, `timm:NAME`, `hf:NAME-OR-PATH`, or a function in the user's own file."""
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-import xxhash
 from torch import nn
 
 from curate.data import Dataset
-from curate.errors import InputError, MissingExtraError, OptionError, UnknownNameError, UsageError, did_you_mean
+from curate.errors import InputError, MissingExtraError, OptionError, UnknownNameError, did_you_mean
+from curate.plugins import import_file
 from curate.signals.inputs import Inputs, prepare
 from curate.signals.models import MLP, ConvNet, ResNet18, TextBag
 
@@ -80,15 +79,8 @@ def _timm(name: str) -> Builder:
 
 
 def _from_file(name: str) -> Proxy:
-    path_text, _, function = name.rpartition(":")
-    path = Path(path_text).expanduser()
-    if not path.is_file():
-        raise UsageError(f'Model file "{path}" does not exist.')
-    source_hash = xxhash.xxh3_64_hexdigest(path.read_bytes())
-    spec = importlib.util.spec_from_file_location(f"curate_model_{source_hash}", path)
-    assert spec is not None and spec.loader is not None, "a .py path always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module, function, source_hash = import_file(name, "Model")
+    path = Path(name.rpartition(":")[0])
     build: Any = getattr(module, function, None)
     if not callable(build):
         raise UnknownNameError(f'"{path}" has no function "{function}"; write `def {function}(shape, classes): return torch.nn.Module`.')
@@ -99,7 +91,7 @@ def _from_file(name: str) -> Proxy:
             raise InputError(f'"{name}" returned {type(model).__name__}; a torch.nn.Module is expected.')
         return model
 
-    return Proxy(f"{path.name}:{function}#{source_hash}", checked, prepare)
+    return Proxy(f"{path.name}:{function}#{source_hash[:16]}", checked, prepare)
 
 
 def check_width(model: nn.Module, inputs: Inputs, rows: torch.Tensor, classes: int) -> None:
