@@ -79,19 +79,28 @@ def _timm(name: str) -> Builder:
     return build
 
 
-def _from_file(name: str) -> Proxy:
+def load_function(name: str, what: str, form: str) -> tuple[str, Callable[..., Any]]:
+    """The function that `FILE.py:FUNCTION` names, and what a manifest calls it: no path, but a hash of the file.
+
+    `what` says what the file is for and `form` how the function looks, for the errors.
+    """
     path_text, _, function = name.rpartition(":")
     path = Path(path_text).expanduser()
-    if not path.is_file():
-        raise UsageError(f'Model file "{path}" does not exist.')
+    if path.suffix != ".py" or not path.is_file():
+        raise UsageError(f'{what} "{path}" does not exist. Write FILE.py:FUNCTION; got "{name}".')
     source_hash = xxhash.xxh3_64_hexdigest(path.read_bytes())
-    spec = importlib.util.spec_from_file_location(f"curate_model_{source_hash}", path)
+    spec = importlib.util.spec_from_file_location(f"curate_function_{source_hash}", path)
     assert spec is not None and spec.loader is not None, "a .py path always has a loader"
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    build: Any = getattr(module, function, None)
-    if not callable(build):
-        raise UnknownNameError(f'"{path}" has no function "{function}"; write `def {function}(shape, classes): return torch.nn.Module`.')
+    found: Any = getattr(module, function, None)
+    if not callable(found):
+        raise UnknownNameError(f'"{path}" has no function "{function}"; write `def {function}{form}`.')
+    return f"{path.name}:{function}#{source_hash}", found
+
+
+def _from_file(name: str) -> Proxy:
+    known_as, build = load_function(name, "Model file", "(shape, classes): return torch.nn.Module")
 
     def checked(shape: Sequence[int], classes: int) -> nn.Module:
         model = build(shape, classes)
@@ -99,7 +108,7 @@ def _from_file(name: str) -> Proxy:
             raise InputError(f'"{name}" returned {type(model).__name__}; a torch.nn.Module is expected.')
         return model
 
-    return Proxy(f"{path.name}:{function}#{source_hash}", checked, prepare)
+    return Proxy(known_as, checked, prepare)
 
 
 def check_width(model: nn.Module, inputs: Inputs, rows: torch.Tensor, classes: int) -> None:
