@@ -143,9 +143,9 @@ class Comparison:
         job, lines, seconds = self.store.job, self._lines(), self._seconds()
         values = {one["name"]: _by_seed(lines, one["name"]) for one in job["arms"]}
         times = {name: [seconds[name, s] for s in found["accuracy"] if (name, s) in seconds] for name, found in values.items()}
-        mean_time = {name: float(np.mean(each)) if each else None for name, each in times.items()}
+        typical = {name: float(np.median(each)) if each else None for name, each in times.items()}
         scoring = self._scoring()
-        arms = [self._arm(one, lines, values, mean_time, scoring) for one in job["arms"]]
+        arms = [self._arm(one, lines, values, typical, scoring) for one in job["arms"]]
         kept = ("seeds", "budget", "steps", "epochs", "model", "train", "test", "excluded")
         return {name: job.get(name) for name in kept} | {"scoring_seconds": scoring, "arms": arms}
 

@@ -116,7 +116,8 @@ def _won_back(arm: Mapping[str, Any], budget: str | None) -> str:
     if arm["break_even"] is None:
         return "not won back: a training is no shorter than on everything"
     points = _percent(arm["minus_everything"], signed=True)
-    return f"won back after {arm['break_even']:,} trainings, whose accuracy differs from that on everything by {points} points"
+    runs = f"{arm['break_even']:,} training{'s' if arm['break_even'] > 1 else ''}"
+    return f"won back after {runs}; accuracy minus that on everything is {points} points"
 
 
 def _tested(test: Mapping[str, Any] | None) -> str:

@@ -75,6 +75,8 @@ class ImageInputs:
         pixels = self._read(data, progress, image_size, like)
         self.shape = tuple(pixels.shape[1:])
         self._pixels = torch.from_numpy(pixels).to(device)
+        self._mean: Tensor
+        self._deviation: Tensor
         if like is not None:
             self._mean, self._deviation = like._mean, like._deviation
         else:
@@ -188,9 +190,9 @@ class MatrixInputs:
             raise InputError(
                 f'Every row of "{data.source}" holds a missing or infinite number. Fill them in, or name other columns with --input.'
             )
-        self._mean = values[finite].mean(axis=0, dtype=np.float64) if like is None else like._mean
+        self._mean: NDArray[np.float64] = values[finite].mean(axis=0, dtype=np.float64) if like is None else like._mean
         deviation = values[finite].std(axis=0, dtype=np.float64)
-        self._scale = np.where(deviation > 1e-8, deviation, 1.0) if like is None else like._scale
+        self._scale: NDArray[np.float64] = np.where(deviation > 1e-8, deviation, 1.0) if like is None else like._scale
         scaled = (values - self._mean) / self._scale
         self.shape = (values.shape[1],)
         self._values = torch.from_numpy(np.nan_to_num(scaled, posinf=0, neginf=0).astype(np.float32)).to(device)

@@ -16,7 +16,7 @@ def draw_curve(summary: Mapping[str, Any], target: Path) -> None:
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for name, line in _lines(arms).items():
-        style = {"color": "0.45", "linestyle": "--" if name == "random" else ":"} if name in BASELINES else {}
+        style: dict[str, Any] = {"color": "0.45", "linestyle": "--" if name == "random" else ":"} if name in BASELINES else {}
         x = [100 * arm["rows"] / everything["rows"] for arm in line]
         y = [100 * arm["accuracy"]["mean"] for arm in line]
         axes.errorbar(x, y, yerr=[100 * _half(arm) for arm in line], marker="o", markersize=4, capsize=3, label=name, **style)

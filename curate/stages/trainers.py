@@ -12,7 +12,7 @@ import numpy as np
 
 from curate.data import Dataset
 from curate.errors import InputError, UsageError
-from curate.progress import Progress, Task
+from curate.progress import Progress, Silent, Task
 from curate.stages import running
 from curate.stages.arms import Held, Rows, Weights, held_rows
 from curate.stages.running import RunOptions
@@ -72,6 +72,7 @@ class ProxyTrainer:
             raise InputError(f'No row of the test set "{held.data.source}" has a label and can be read. Name another with --test.')
         self.failed = {**dict.fromkeys(np.flatnonzero(self.labels < 0).tolist(), "no_label"), **self.inputs.failed}
         check_width(self._model(0), self.test, torch.from_numpy(self.test_rows[:2]).to(self.device), self.classes)
+        self._warm_up()
         recipe = {name: value for name, value in running.as_json(self.recipe).items() if name != "checkpoints"}
         self.about = {"model": self.proxy.name, **recipe, "budget": budget, "test": about_test(held, len(self.test_rows))}
 
@@ -89,6 +90,15 @@ class ProxyTrainer:
         if math.isnan(found["loss"]):
             raise FitFailed(f"training diverged (lr {self.recipe.lr}, {self.recipe.optimizer}); use a lower --lr")
         return found
+
+    def _warm_up(self) -> None:
+        """One step for nothing: what a process loads for its first would else be charged to the first arm."""
+        from curate.signals.fitting import fit
+
+        rows = np.setdiff1d(np.arange(min(len(self.labels), 4096)), list(self.failed))[:2]
+        if len(rows) == 2:
+            with Silent().task("warm up", 1) as task:
+                fit(self._model(0), self.inputs, self.labels, rows, np.ones(2), self.recipe, steps=1, seed=0, device=self.device, task=task)
 
     def _model(self, seed: int) -> Any:
         from curate.signals.training import seeded
