@@ -69,10 +69,9 @@ def compare(
     chosen = open_selections(selections, data)
     cost = None if scores is None else _scoring_seconds(scores, data)
     with writing(out, overwrite=overwrite) as folder:
-        known = Store.open(folder) if (folder / "manifest.json").is_file() else None
+        known = _known(folder, data)
         settled = running.settle_machine(device) if known is None else known.settled
-        if known is None or known.kind == "comparison":
-            running.hold_machine(settled, device)
+        running.hold_machine(settled, device)
         if train is not None:
             weighted = any((one.weight != 1).any() for one in chosen.values())
             trainer: Trainer = FunctionTrainer(data, train, test, seed, weighted, progress)
@@ -103,6 +102,23 @@ def _check(seeds: int, budget: str | None, steps: int | None, train: str | None,
         )
 
 
+def _known(folder: Path, data: Dataset) -> Store | None:
+    """The comparison that is in the folder already, if any; OtherJobError for a store of another kind or of other data."""
+    if not (folder / "manifest.json").is_file():
+        return None
+    store = Store.open(folder)
+    if store.kind != "comparison" or store.dataset != _as_json(describe_dataset(data)):
+        kind = "a comparison of other data or columns" if store.kind == "comparison" else f"a {store.kind}, no comparison"
+        raise OtherJobError(f'"{folder}" holds {kind}. Use another --out, or --overwrite.')
+    return store
+
+
+def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A value as it is read back from a manifest, tuples become lists."""
+    found: dict[str, Any] = json.loads(json.dumps(value))
+    return found
+
+
 def _scoring_seconds(scores: Scores | str | Path, data: Dataset) -> float:
     """What scoring took by the store's log, its training runs included."""
     opened = scores if isinstance(scores, Scores) else Scores.open(scores)
@@ -128,15 +144,12 @@ class _Job:
 
     def open(self, folder: Path, known: Store | None, settled: Mapping[str, Any]) -> Store:
         """The store of this very job, new or gone on with; OtherJobError for any other."""
-        about = describe_dataset(self.data)
         job = {**self.trainer.about, "seeds": self.seeds, "excluded": self._excluded(), "arms": [arm.about() for arm in self.arms]}
-        if "budget" in job and job["budget"] == "steps":
+        if job.get("budget") == "steps":
             job["steps"] = self.trainer.steps(len(self.available), len(self.available))
-        job = json.loads(json.dumps(job))
+        job = _as_json(job)
         if known is None:
-            return Store.create(folder, "comparison", dataset=about, job=job, settled=settled)
-        if known.kind != "comparison" or known.dataset != json.loads(json.dumps(about)):
-            raise OtherJobError(f'"{folder}" holds a {known.kind}, or one of other data. Use another --out, or --overwrite.')
+            return Store.create(folder, "comparison", dataset=describe_dataset(self.data), job=job, settled=settled)
         if known.job != job:
             raise OtherJobError(
                 f'"{folder}" holds another comparison ({differences(known.job, job)[:300]}). Use another --out, or --overwrite.'

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +77,7 @@ def by_name(made):
     return {arm["arm"]: arm for arm in made.summary()["arms"]}
 
 
-def counts_rows(folder, body, name="train.py", head="def train(dataset, seed):"):
+def own_function(folder, body, name="train.py", head="def train(dataset, seed):"):
     file = folder / name
     file.write_text(f"{head}\n    {body}\n")
     return f"{file}:train"
@@ -124,7 +126,7 @@ def test_a_selection_of_wrong_labels_is_worse_than_random(test_set, tmp_path):
     features, labels = rows_of(N, 0)
     wrong = np.arange(N) < 60
     data = curate.load((features, np.where(wrong, (labels + 1) % 3, labels)))
-    noise = curate.select(data, where="row < 60") if False else random_rows(data, 60)
+    noise = random_rows(data, 60)
     noise = Selection(noise.table.set_column(0, "row", [np.arange(60)]), noise.dataset_about, noise.job, noise.report, data=data)
 
     arm = by_name(curate.compare(data, {"noise": noise}, test=test_set, seeds=4, out=tmp_path / "out", epochs=8, batch_size=16))["noise"]
@@ -151,7 +153,7 @@ def test_selections_of_almost_one_size_share_a_baseline_as_large_as_the_largest(
 
 
 def test_a_random_arm_draws_anew_for_every_seed(data, test_set, tmp_path):
-    spec = counts_rows(tmp_path, "return {'accuracy': 1.0, 'first': float(dataset[0]['x'][0])}")
+    spec = own_function(tmp_path, "return {'accuracy': 1.0, 'first': float(dataset[0]['embedding'][0])}")
 
     lines = curate.compare(data, {"a": random_rows(data, 20)}, train=spec, seeds=3, out=tmp_path / "out").table.to_pylist()
 
@@ -250,8 +252,6 @@ def test_a_finished_comparison_trains_nothing(made, data, test_set, monkeypatch)
 
 
 def test_a_damaged_file_is_made_again(made, data, test_set, tmp_path):
-    import shutil
-
     shutil.copytree(made.path, tmp_path / "out")
     (tmp_path / "out" / "arms" / "arm-001-seed-2.arrow").write_bytes(b"cut")
 
@@ -399,7 +399,7 @@ def test_training_that_diverges_everywhere_is_said_and_no_arm_is_kept(data, test
 
 
 def test_a_function_of_one_s_own_trains_and_may_measure_more(data, tmp_path):
-    spec = counts_rows(tmp_path, "return {'accuracy': len(dataset) / 1000 + seed / 100, 'tokens': len(dataset) * 2}")
+    spec = own_function(tmp_path, "return {'accuracy': len(dataset) / 1000 + seed / 100, 'tokens': len(dataset) * 2}")
 
     made = curate.compare(data, {"a": random_rows(data, 30)}, train=spec, seeds=3, out=tmp_path / "out")
 
@@ -410,7 +410,7 @@ def test_a_function_of_one_s_own_trains_and_may_measure_more(data, tmp_path):
 
 def test_a_function_with_test_and_weight_is_handed_both(data, tmp_path):
     body = "return {'accuracy': len(test) / 1000, 'weight': float(weight.sum())}"
-    spec = counts_rows(tmp_path, body, head="def train(dataset, seed, test, weight):")
+    spec = own_function(tmp_path, body, head="def train(dataset, seed, test, weight):")
     chosen = weighted(random_rows(data, 30), np.full(30, 2.0))
 
     arm = by_name(curate.compare(data, {"a": chosen}, train=spec, seeds=1, out=tmp_path / "out"))["a"]
@@ -420,7 +420,7 @@ def test_a_function_with_test_and_weight_is_handed_both(data, tmp_path):
 
 
 def test_weights_that_a_function_does_not_take_are_said_to_be_unused(data, tmp_path, caplog):
-    spec = counts_rows(tmp_path, "return {'accuracy': 1}")
+    spec = own_function(tmp_path, "return {'accuracy': 1}")
 
     curate.compare(data, weighted(random_rows(data, 30), np.full(30, 2.0)), train=spec, seeds=1, out=tmp_path / "out")
 
@@ -428,7 +428,7 @@ def test_weights_that_a_function_does_not_take_are_said_to_be_unused(data, tmp_p
 
 
 def test_a_function_that_raises_in_one_arm_costs_that_arm_alone(data, tmp_path):
-    spec = counts_rows(tmp_path, "return {'accuracy': 1 / (len(dataset) - 30)}")
+    spec = own_function(tmp_path, "return {'accuracy': 1 / (len(dataset) - 30)}")
 
     arms = by_name(
         curate.compare(data, {"a": random_rows(data, 30), "b": random_rows(data, 60)}, train=spec, seeds=2, out=tmp_path / "out")
@@ -441,7 +441,7 @@ def test_a_function_that_raises_in_one_arm_costs_that_arm_alone(data, tmp_path):
 
 def test_what_failed_is_tried_again(data, tmp_path):
     body = "import pathlib; assert pathlib.Path(__file__).with_name('mended').exists() or len(dataset) != 30; return {'accuracy': 1}"
-    spec = counts_rows(tmp_path, body)
+    spec = own_function(tmp_path, body)
     chosen = {"a": random_rows(data, 30)}
     first = by_name(curate.compare(data, chosen, train=spec, seeds=2, out=tmp_path / "out"))
 
@@ -462,18 +462,18 @@ def test_what_failed_is_tried_again(data, tmp_path):
 )
 def test_what_a_function_must_not_return(data, tmp_path, body, message):
     with pytest.raises(InputError, match=message):
-        curate.compare(data, random_rows(data, 30), train=counts_rows(tmp_path, body), seeds=1, out=tmp_path / "out")
+        curate.compare(data, random_rows(data, 30), train=own_function(tmp_path, body), seeds=1, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("head", ["def train(dataset):", "def train(dataset, seed, epochs):"])
 def test_a_function_of_another_shape_is_refused(data, tmp_path, head):
     with pytest.raises(UsageError, match=r"train\(dataset, seed\)"):
-        curate.compare(data, random_rows(data, 30), train=counts_rows(tmp_path, "return {}", head=head), seeds=1, out=tmp_path / "out")
+        curate.compare(data, random_rows(data, 30), train=own_function(tmp_path, "return {}", head=head), seeds=1, out=tmp_path / "out")
 
 
 def curate_(folder, *words):
     call = [sys.executable, "-c", "from curate.cli import main; main()", *words]
-    return subprocess.run(call, cwd=folder, capture_output=True, text=True, env={**__import__("os").environ, "PYTHONPATH": str(ROOT)})
+    return subprocess.run(call, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_the_command_says_what_was_compared_and_json_has_it_all(tmp_path):
