@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -235,7 +236,8 @@ def list_(kind: str | None, as_json: bool, quiet: bool) -> None:
     found = listing(kind)
     blocks = []
     for name, entries in found.items():
-        rows = [[e["name"], *([e["keep"]] if name == "scorers" else []), e["about"][:100]] for e in entries]
+        short = [textwrap.shorten(e["about"], 100, placeholder=" …") for e in entries]
+        rows = [[e["name"], *([e["keep"]] if name == "scorers" else []), about] for e, about in zip(entries, short, strict=True)]
         blocks.append(columns(rows, [name, *(["keep"] if name == "scorers" else []), ""]))
     _say(as_json, found, "\n\n".join(blocks))
 

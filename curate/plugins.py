@@ -152,18 +152,24 @@ def _load_listed(room: Room, name: str) -> type[Any]:
     return _class(importlib.import_module(module), cls, name)
 
 
-def _load_file(room: Room, name: str) -> tuple[type[Any], str]:
+def import_file(spec: str, what: str) -> tuple[types.ModuleType, str, str]:
+    """The module, the attribute's name and the source's hash for a `FILE.py:NAME`; UsageError where there is no such file."""
     import xxhash
 
-    path_text, _, cls = name.rpartition(":")
+    path_text, _, attribute = spec.rpartition(":")
     path = Path(path_text).expanduser()
     if not path.is_file():
-        raise UsageError(f'{room[:-1].capitalize()} file "{path}" does not exist.')
+        raise UsageError(f'{what} file "{path}" does not exist.')
     source_hash = xxhash.xxh3_128_hexdigest(path.read_bytes())
-    spec = importlib.util.spec_from_file_location(f"curate_plugin_{path.stem}_{source_hash[:8]}", path)
-    assert spec is not None and spec.loader is not None, "a .py path always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    found = importlib.util.spec_from_file_location(f"curate_file_{path.stem}_{source_hash[:8]}", path)
+    assert found is not None and found.loader is not None, "a .py path always has a loader"
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module, attribute, source_hash
+
+
+def _load_file(room: Room, name: str) -> tuple[type[Any], str]:
+    module, cls, source_hash = import_file(name, room[:-1].capitalize())
     return _class(module, cls, name), source_hash
 
 

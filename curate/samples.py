@@ -1,7 +1,7 @@
 """The data sets that come with the package, for demonstrations and tests without a network: `sample:digits` and its like."""
 
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 from curate import png
 from curate.errors import UnknownNameError, did_you_mean
 from curate.rng import KeyedRandom
+from curate.sample_names import NAMES
 
 if TYPE_CHECKING:
     import datasets
-
-NAMES: Final = {
-    "digits": "1,797 handwritten digits, 8x8 grey images in 10 classes (scikit-learn, CC BY 4.0)",
-    "fashion": "6,000 clothing pictures of Fashion-MNIST, 28x28 grey images in 10 classes (MIT)",
-    "snips": "5,700 spoken requests to an assistant, short texts in 7 intents (CC0)",
-}
 
 
 def load_sample(name: str) -> "dict[str, datasets.Dataset]":

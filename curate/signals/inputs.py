@@ -119,7 +119,7 @@ class ImageInputs:
         if like is not None:
             mode, (height, width) = ("L" if like.shape[0] == 1 else "RGB"), like.shape[1:]
         pixels = np.zeros((len(data), 1 if mode == "L" else 3, height, width), np.uint8)
-        with progress.task("decode images", len(data)) as task, ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        with progress.task("decode images", len(data)) as task, ThreadPoolExecutor() as pool:
             spans = [(start, min(start + 512, len(data))) for start in range(0, len(data), 512)]
             for (start, stop), arrays in zip(spans, pool.map(lambda span: _arrays(data, span, mode, (width, height)), spans), strict=True):
                 for row, array in enumerate(arrays, start):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class ConvNet(nn.Sequential):
     """Three 3x3 convolutions with batch norm, 16-32-64 channels, for small images, (b, channels, h, w) -> (b, classes).
 
-    One training step of a 28 x 28 image costs about 8 MFLOP: some 10,000 images a second on two cores.
+    Trains on some 6,000 images of 28 x 28 a second on two quiet cores, 2,000 on one.
     """
 
     def __init__(self, shape: Sequence[int], classes: int) -> None:

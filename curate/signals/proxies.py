@@ -1,17 +1,16 @@
 """Finds the model that a run trains: a built-in by name, `timm:NAME`, `hf:NAME-OR-PATH`, or a function in the user's own file."""
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-import xxhash
 from torch import nn
 
 from curate.data import Dataset
-from curate.errors import InputError, MissingExtraError, OptionError, UnknownNameError, UsageError, did_you_mean
+from curate.errors import InputError, MissingExtraError, OptionError, UnknownNameError, did_you_mean
+from curate.plugins import import_file
 from curate.signals.inputs import Inputs, prepare
 from curate.signals.models import MLP, ConvNet, ResNet18, TextBag
 
@@ -82,25 +81,18 @@ def _timm(name: str) -> Builder:
 def load_function(name: str, what: str, form: str) -> tuple[str, Callable[..., Any]]:
     """The function that `FILE.py:FUNCTION` names, and what a manifest calls it: no path, but a hash of the file.
 
-    `what` says what the file is for and `form` how the function looks, for the errors.
+    `what` says what the function is for and `form` how it looks, for the errors.
     """
-    path_text, _, function = name.rpartition(":")
-    path = Path(path_text).expanduser()
-    if path.suffix != ".py" or not path.is_file():
-        raise UsageError(f'{what} "{path}" does not exist. Write FILE.py:FUNCTION; got "{name}".')
-    source_hash = xxhash.xxh3_64_hexdigest(path.read_bytes())
-    spec = importlib.util.spec_from_file_location(f"curate_function_{source_hash}", path)
-    assert spec is not None and spec.loader is not None, "a .py path always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module, function, source_hash = import_file(name, what)
+    path = Path(name.rpartition(":")[0])
     found: Any = getattr(module, function, None)
     if not callable(found):
         raise UnknownNameError(f'"{path}" has no function "{function}"; write `def {function}{form}`.')
-    return f"{path.name}:{function}#{source_hash}", found
+    return f"{path.name}:{function}#{source_hash[:16]}", found
 
 
 def _from_file(name: str) -> Proxy:
-    known_as, build = load_function(name, "Model file", "(shape, classes): return torch.nn.Module")
+    known_as, build = load_function(name, "Model", "(shape, classes): return torch.nn.Module")
 
     def checked(shape: Sequence[int], classes: int) -> nn.Module:
         model = build(shape, classes)

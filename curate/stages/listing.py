@@ -36,6 +36,6 @@ def _models() -> list[dict[str, Any]]:
 
 
 def _samples() -> list[dict[str, Any]]:
-    from curate.samples import NAMES
+    from curate.sample_names import NAMES
 
     return [{"name": name if name.startswith("sample:") else f"sample:{name}", "about": about} for name, about in NAMES.items()]

@@ -182,7 +182,7 @@ class _Job:
         self.borrowed: Scores | None = None
         self.store = self._open(seed, seeds, device, shard_rows)
         self.seeds: list[int] = list(self.store.job["seeds"])
-        self._settle_run(options)
+        self._settle_run(options, device)
         self.asked = [Asked(one.name, one.plugin, one.scorer.settle(self.epochs)) if one.reads_run else one for one in asked]
         if self.needs_run and not self.given_runs:
             running.require_checkpoints(self.recipe, (name for one in self.asked for name in one.scorer.requires))
@@ -218,7 +218,7 @@ class _Job:
             store.update(settled=running.settle_machine(device))
         return store
 
-    def _settle_run(self, options: RunOptions) -> None:
+    def _settle_run(self, options: RunOptions, device: str) -> None:
         if not self.needs_run:
             if options != RunOptions() or self.given_runs:
                 raise UsageError("None of the scorers reads a training run, so --model, --epochs, --run and the like have no use here.")
@@ -233,9 +233,11 @@ class _Job:
                 running.plan_recipe(options, self.data, known)
             self.epochs = self.given_runs[0].epochs
         else:
-            running.hold_machine(self.store.settled, "auto")
+            running.require_device(self.store.settled, device)
             self.proxy, self.recipe = running.plan_recipe(options, self.data, known)
             self.epochs = self.recipe.epochs
+            if "threads" not in self.store.settled:
+                self.store.update(settled={"threads": running.choose_threads(self.data, self.proxy, self.recipe)})
             known = {"model": self.proxy.name, "model_spec": _portable(options.model, known), **running.as_json(self.recipe)}
         self._known = known
 
@@ -274,14 +276,15 @@ class _Job:
         if self.given_runs:
             return self._complete(requires)
         trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress)
-        return [trainer.run(self.folder / "runs", seed, requires) for seed in self.seeds]
+        with running.machine(self.store.settled):
+            return [trainer.run(self.folder / "runs", seed, requires) for seed in self.seeds]
 
     def _complete(self, requires: set[str]) -> "list[Run]":
         """Adds the clean passes that a given run lacks, from its checkpoints, in its own folder."""
         if any(any(run.missing_evaluations(requires)) for run in self.given_runs):
             for run in self.given_runs:
                 trainer = running.trainer_of(run, self.data, self.max_failures, self.progress)
-                with locked(run.store.path):
+                with locked(run.store.path), running.machine(run.store.settled):
                     for table in running.RUN_TABLES:
                         run.store.describe(table, {})
                     trainer.evaluate(run, requires)

@@ -116,7 +116,9 @@ class FunctionTrainer:
     def __init__(self, data: Dataset, spec: str, test: Any, seed: int, weighted: bool, progress: Progress) -> None:
         from curate.signals.proxies import load_function
 
-        name, self._train = load_function(spec, "Training file", '(dataset, seed): return {"accuracy": …}')
+        if ".py:" not in spec:
+            raise UsageError(f'--train takes FILE.py:FUNCTION; got "{spec}".')
+        name, self._train = load_function(spec, "Training", '(dataset, seed): return {"accuracy": …}')
         self._takes = _parameters(self._train, spec)
         self.data = data
         self.held = held_rows(data, test, seed) if "test" in self._takes or test is not None else None

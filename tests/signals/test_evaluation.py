@@ -8,7 +8,7 @@ from curate.signals import evaluation
 from curate.signals.evaluation import evaluate_checkpoint
 from curate.signals.inputs import prepare
 from curate.signals.measures import MEASURES, measure
-from curate.signals.models import ConvNet, MLP
+from curate.signals.models import MLP, ConvNet
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -119,6 +120,6 @@ def test_the_graph_is_not_touched():
 def test_kappa_by_hand():
     steps = [floored_log_probs(torch.tensor([p]).log()) for p in ([0.5, 0.5], [0.8, 0.2], [0.6, 0.4], [0.9, 0.1])]
 
-    found = [kappa(new, old).item() for old, new in zip(steps, steps[1:], strict=False)]
+    found = [kappa(new, old).item() for old, new in pairwise(steps)]
 
     assert found == pytest.approx([0.559261, 0.449868, 0.503548], abs=2e-6)

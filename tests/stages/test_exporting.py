@@ -119,7 +119,7 @@ def test_rows_alone_are_completed_from_the_source(subset, tmp_path):
 
 
 def test_another_source_is_refused(subset, tmp_path):
-    with pytest.raises(OtherDatasetError, match="20 rows.*10 rows"):
+    with pytest.raises(OtherDatasetError, match=r"20 rows.*10 rows"):
         export(subset, out=tmp_path / "out", data=curate.load(table(10), input="text", label="label", id="key"))
 
 

@@ -372,7 +372,7 @@ def test_rows_that_come_twice_are_scored_twice(tmp_path):
 
 
 def test_a_single_row_is_refused_where_a_model_is_trained(tmp_path):
-    with pytest.raises((InputError, ColumnError), match="1 row|one class"):
+    with pytest.raises((InputError, ColumnError), match=r"1 row|one class"):
         curate.score((np.float32([[1, 2]]), np.array([0])), ["aum"], out=tmp_path / "out", **FEW)
 
 
@@ -381,7 +381,7 @@ def test_a_single_row_can_have_a_random_number(tmp_path):
 
 
 def test_no_rows_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no rows|0 rows"):
+    with pytest.raises(InputError, match=r"no rows|0 rows"):
         curate.score(pa.table({"text": pa.array([], pa.string())}), ["random"], out=tmp_path / "out")
 
 

@@ -1,0 +1,39 @@
+"""The same work on a CUDA device as on the CPU, within float32's rounding: run with `pytest -m gpu`."""
+
+import numpy as np
+import pytest
+import torch
+
+import curate
+from curate.signals.sums import RowSums
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+# Convolutions in another order of summation, amplified by a few epochs of training.
+TRAINED = 0.98
+ROUNDING = 1e-4
+
+
+def test_the_recorder_sums_the_same_on_both_devices():
+    rng = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(64, 7, generator=rng), torch.randint(0, 7, (64,), generator=rng)
+    rows = torch.randint(0, 50, (64,), generator=rng)
+    means = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        sums = RowSums(50, 7, device=device, with_kappa=True)
+        sums.add_logits(rows.to(device), logits.to(device), labels.to(device))
+        means.append(sums.means())
+
+    for name, value in means[0].items():
+        np.testing.assert_allclose(means[1][name], value, atol=ROUNDING, equal_nan=True, err_msg=name)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_on_the_device_ranks_rows_as_on_the_cpu(tmp_path, precision):
+    data = curate.load("sample:digits", limit=600)
+    on_cpu = curate.score(data, ["aum", "el2n"], epochs=5, device="cpu", out=tmp_path / "cpu")
+    on_gpu = curate.score(data, ["aum", "el2n"], epochs=5, device="cuda", precision=precision, out=tmp_path / "gpu")
+
+    correlation = np.corrcoef(on_cpu["aum"], on_gpu["aum"])[0, 1]
+
+    assert correlation > (TRAINED if precision == "fp32" else 0.9)
