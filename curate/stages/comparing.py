@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -20,7 +20,7 @@ from curate.stages import running, showing
 from curate.stages.arms import Arm, Rows, excluded_rows, held_rows, make_arms, open_selections
 from curate.stages.curves import draw_curve
 from curate.stages.running import RunOptions
-from curate.stages.trainers import FitFailed, FunctionTrainer, ProxyTrainer, Trainer
+from curate.stages.trainers import FitFailed, FunctionTrainer, ProxyTrainer, Trainer, plan
 from curate.store import Store, differences, writing
 
 EXCLUDED: Final = "excluded"
@@ -65,28 +65,45 @@ def compare(
     """
     progress = progress or Silent()
     data = load(data)
-    _check(seeds, budget, steps, train, RunOptions(**options))
+    _check(seeds, budget, steps, train, device, RunOptions(**options))
     chosen = open_selections(selections, data)
     cost = None if scores is None else _scoring_seconds(scores, data)
     with writing(out, overwrite=overwrite) as folder:
         known = _known(folder, data)
-        settled = running.settle_machine(device) if known is None else known.settled
-        running.hold_machine(settled, device)
+        each = [seed + i for i in range(seeds)]
         if train is not None:
             weighted = any((one.weight != 1).any() for one in chosen.values())
-            trainer: Trainer = FunctionTrainer(data, train, test, seed, weighted, progress)
+            own = FunctionTrainer(data, train, test, seed, weighted, progress)
+            store = _do(_Job(data, own, chosen, each, progress), folder, known, {}, cost)
         else:
+            proxy, recipe = plan(data, RunOptions(**options))
             held = held_rows(data, test, seed)
-            trainer = ProxyTrainer(data, held, RunOptions(**options), budget or "steps", steps, settled["device"], progress)
-        job = _Job(data, trainer, chosen, [seed + i for i in range(seeds)], progress)
-        store = job.open(folder, known, settled)
-        if cost is not None:
-            store.log("scoring", seconds=cost)
-        job.do(store)
+            settled = _settled(known, device, lambda: running.choose_threads(data, proxy, recipe))
+            with running.machine(settled):
+                trainer = ProxyTrainer(data, held, proxy, recipe, budget or "steps", steps, settled["device"], progress)
+                store = _do(_Job(data, trainer, chosen, each, progress), folder, known, settled, cost)
     return Comparison(store)
 
 
-def _check(seeds: int, budget: str | None, steps: int | None, train: str | None, options: RunOptions) -> None:
+def _settled(known: Store | None, device: str, threads: Callable[[], int]) -> dict[str, Any]:
+    """What moves rounding: as the job was started, else as it is chosen now."""
+    if known is None:
+        return {**running.settle_machine(device), "threads": threads()}
+    if "device" not in known.settled:
+        raise OtherJobError(f'"{known.path}" holds a comparison by a training function of one\'s own. Use another --out, or --overwrite.')
+    running.require_device(known.settled, device)
+    return known.settled
+
+
+def _do(job: "_Job", folder: Path, known: Store | None, settled: Mapping[str, Any], cost: float | None) -> Store:
+    store = job.open(folder, known, settled)
+    if cost is not None:
+        store.log("scoring", seconds=cost)
+    job.do(store)
+    return store
+
+
+def _check(seeds: int, budget: str | None, steps: int | None, train: str | None, device: str, options: RunOptions) -> None:
     """Everything that can be known to be wrong before anything is read."""
     if seeds < 1:
         raise OptionError(f"seeds must be 1 or more, got {seeds}; an interval needs 2, and 3 or more are advised.")
@@ -96,10 +113,8 @@ def _check(seeds: int, budget: str | None, steps: int | None, train: str | None,
         raise OptionError(f"steps must be 1 or more and goes with --budget steps; got {steps} with --budget {budget or 'steps'}.")
     if options.checkpoints is not None:
         raise OptionError("compare keeps no weights, so --checkpoints has no use here. Leave it out.")
-    if train is not None and (options != RunOptions() or budget is not None or steps is not None):
-        raise UsageError(
-            "--train trains by your own function, so --model, --epochs, --budget, --steps and the like have no use. Leave them out."
-        )
+    if train is not None and (options != RunOptions() or budget is not None or steps is not None or device != "auto"):
+        raise UsageError("--train trains by your own function, so --model, --epochs, --budget, --steps, --device and the like have no use.")
 
 
 def _known(folder: Path, data: Dataset) -> Store | None:

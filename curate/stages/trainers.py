@@ -19,9 +19,17 @@ from curate.stages.running import RunOptions
 
 if TYPE_CHECKING:
     from curate.signals.inputs import Inputs
+    from curate.signals.proxies import Proxy
+    from curate.signals.training import Recipe
 
 # No score is read from these runs, so the rate may fall, which makes the last step less a matter of luck.
 SCHEDULE: Final = "onecycle"
+
+
+def plan(data: Dataset, options: RunOptions) -> "tuple[Proxy, Recipe]":
+    """The model and recipe of every training; ColumnError where the labels cannot train a classifier."""
+    running.require_labels(data, "compare")
+    return running.plan_recipe(replace(options, schedule=options.schedule or SCHEDULE), data, None)
 
 
 class FitFailed(Exception):
@@ -53,14 +61,21 @@ class ProxyTrainer:
     """Trains the proxy model from weights that depend on the seed alone. The inputs of both sets are read at once, here."""
 
     def __init__(
-        self, data: Dataset, held: Held, options: RunOptions, budget: str, steps: int | None, device: str, progress: Progress
+        self,
+        data: Dataset,
+        held: Held,
+        proxy: "Proxy",
+        recipe: "Recipe",
+        budget: str,
+        steps: int | None,
+        device: str,
+        progress: Progress,
     ) -> None:
         import torch
 
         from curate.signals.proxies import check_width
 
-        running.require_labels(data, "compare")
-        self.proxy, self.recipe = running.plan_recipe(replace(options, schedule=options.schedule or SCHEDULE), data, None)
+        self.proxy, self.recipe = proxy, recipe
         self.held, self.budget, self._asked = held, budget, steps
         self.device = torch.device(device)
         self.labels, self.classes = data.labels, len(data.label_names)
@@ -73,8 +88,8 @@ class ProxyTrainer:
         self.failed = {**dict.fromkeys(np.flatnonzero(self.labels < 0).tolist(), "no_label"), **self.inputs.failed}
         check_width(self._model(0), self.test, torch.from_numpy(self.test_rows[:2]).to(self.device), self.classes)
         self._warm_up()
-        recipe = {name: value for name, value in running.as_json(self.recipe).items() if name != "checkpoints"}
-        self.about = {"model": self.proxy.name, **recipe, "budget": budget, "test": about_test(held, len(self.test_rows))}
+        trained = {name: value for name, value in running.as_json(recipe).items() if name != "checkpoints"}
+        self.about = {"model": proxy.name, **trained, "budget": budget, "test": about_test(held, len(self.test_rows))}
 
     def steps(self, rows: int, everything: int) -> int:
         counted = rows if self.budget == "epochs" else everything

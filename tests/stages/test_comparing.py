@@ -21,10 +21,11 @@ from curate.errors import (
     UnknownNameError,
     UsageError,
 )
+from curate.progress import Silent
 from curate.selection import Selection
-from curate.stages import comparing
 from curate.stages.arms import held_rows
-from curate.stages.trainers import ProxyTrainer
+from curate.stages.running import RunOptions
+from curate.stages.trainers import ProxyTrainer, plan
 from curate.store import Store
 
 N = 150
@@ -198,9 +199,9 @@ def test_the_source_s_own_test_split_tests(tmp_path):
 
 def test_the_test_set_is_scaled_as_the_training_set(data, test_set):
     shifted = (test_set[0] + 100, test_set[1])
-    options = comparing.RunOptions(**FEW)
+    proxy, recipe = plan(data, RunOptions(**FEW))
 
-    trainer = ProxyTrainer(data, held_rows(data, shifted, 0), options, "steps", None, "cpu", comparing.Silent())
+    trainer = ProxyTrainer(data, held_rows(data, shifted, 0), proxy, recipe, "steps", None, "cpu", Silent())
 
     (seen,) = trainer.test.batch(torch.arange(90))
     assert float(seen.mean()) > 10  # far off stays far off
@@ -299,6 +300,9 @@ def test_the_cost_of_scoring_is_charged(data, test_set, tmp_path):
         ({"checkpoints": "all"}, OptionError, "keeps no weights"),
         ({"train": "own.py:train", "epochs": 3}, UsageError, "your own function"),
         ({"train": "own.py:train"}, UsageError, "does not exist"),
+        ({"train": "own"}, UsageError, "FILE.py:FUNCTION"),
+        ({"train": "own.py:train", "device": "cpu"}, UsageError, "your own function"),
+        ({"model": "mpl"}, UnknownNameError, 'Did you mean "mlp"'),
     ],
     ids=str,
 )
