@@ -8,6 +8,8 @@ _FACADE: dict[str, str] = {
     "Dataset": "curate.data:Dataset",
     "Recorder": "curate.signals.recorder:Recorder",
     "Scores": "curate.scores:Scores",
+    "Comparison": "curate.comparison:Comparison",
+    "compare": "curate.stages.comparing:compare",
     "load": "curate.loading:load",
     "score": "curate.stages.scoring:score",
     "select": "curate.stages.selecting:select",

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from curate.errors import CurateError, OptionError, did_you_mean
-from curate.terminal import columns, progress_for
+from curate.terminal import columns, comparison_lines, progress_for
 
 Command = Callable[..., Any]
 
@@ -68,7 +68,7 @@ reading = options(
     click.option("--split", metavar="S", help="The split to use; default train."),
     click.option("--limit", type=int, metavar="N", help="Only the first N rows."),
 )
-running = options(
+training = options(
     click.option(
         "--model", metavar="M", help="The proxy to train: convnet, resnet18, text_bag, mlp, timm:NAME, hf:NAME-OR-PATH, FILE.py:FUNCTION."
     ),
@@ -78,10 +78,15 @@ running = options(
     click.option("--lr", type=float, metavar="R", help="Learning rate."),
     click.option("--momentum", type=float),
     click.option("--weight-decay", type=float),
-    click.option("--schedule", type=click.Choice(["constant", "cosine", "onecycle"]), help="Default constant: AUM wants no drop."),
+    click.option(
+        "--schedule", type=click.Choice(["constant", "cosine", "onecycle"]), help="Default constant (AUM wants no drop); compare: onecycle."
+    ),
     click.option("--augment", type=click.Choice(["auto", "none", "crop", "flip_crop"]), help="For images; auto flips only colour images."),
     click.option("--image-size", type=int, metavar="PIXELS"),
     click.option("--precision", type=click.Choice(["fp32", "bf16"])),
+)
+running = options(
+    training,
     click.option("--checkpoints", type=click.Choice(["all", "last", "none"]), help="Which epochs' weights to keep; default all."),
 )
 
@@ -192,6 +197,35 @@ def export(selection: Path, format_: str, data: str | None, as_json: bool, quiet
     _say(as_json, {"out": str(folder), "format": format_, "pushed": given["push_to_hub"]}, f"wrote {folder}{pushed}")
 
 
+@cli.command()
+@click.argument("data")
+@click.argument("selections", metavar="SELECTION…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--test", metavar="DATA", help="Rows to test on, with DATA's columns; default its test split, else a fifth taken out of it.")
+@click.option("--seeds", type=int, default=5, show_default=True, metavar="K", help="Train everything K times; 3 or more are advised.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The first of them.")
+@click.option("--budget", type=click.Choice(["steps", "epochs"]), help="What all arms have in common; default steps.")
+@click.option("--steps", type=int, metavar="N", help="Steps of every arm; default those of --epochs epochs on everything.")
+@click.option("--train", metavar="FILE.py:FUNCTION", help="Train by your own train(dataset, seed) -> metrics.")
+@click.option("--scores", metavar="DIR", type=click.Path(path_type=Path), help="Charge what this store of scores cost.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to make or go on with.")
+@training
+@click.option("--device", default="auto", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Start anew.")
+@reading
+@talking
+def compare(data: str, selections: tuple[Path, ...], as_json: bool, quiet: bool, **given: Any) -> None:
+    """Train on selections, on as many random rows and on everything, and say whether the selections paid.
+
+    curate compare train.parquet subset --test test.parquet --seeds 5 --out comparison
+    """
+    from curate.stages import comparing
+
+    loaded = _load(data, given)
+    made = comparing.compare(loaded, selections, progress=progress_for(quiet), **given)
+    summary = made.summary()
+    _say(as_json, {"out": str(made.path), **summary}, comparison_lines(summary, str(made.path)))
+
+
 @cli.command("list")
 @click.argument("kind", required=False, metavar="[scorers|samplers|models|samples]")
 @talking
@@ -218,6 +252,8 @@ def show(store: Path, as_json: bool, quiet: bool) -> None:
     about = showing.describe(store)
     if about["kind"] == "selection":
         _say(as_json, about, _selection_lines(about["report"], str(store)))
+    elif about["kind"] == "comparison":
+        _say(as_json, about, comparison_lines(about["report"], str(store)))
     else:
         _say(as_json, about, _score_lines(about, None))
 

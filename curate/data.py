@@ -70,9 +70,12 @@ class Dataset:
     @cached_property
     def row_hashes(self) -> NDArray[np.uint64]:
         """A content hash a row, (n,) uint64; one pass over all columns, streamed."""
-        step, n = batch_rows(self.table.data), len(self)
-        pieces = (self._rows(tuple(self.schema), start, min(start + step, n)) for start in range(0, n, step))
-        return hash_rows(pieces, image_root=self.image_root)
+        return self._hashes(tuple(self.schema))
+
+    @cached_property
+    def input_hashes(self) -> NDArray[np.uint64]:
+        """A content hash of each row's input columns alone, (n,) uint64: equal where two rows, of whatever labels, have the same input."""
+        return self._hashes(self.inputs)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -157,6 +160,11 @@ class Dataset:
                 f'"{self.source}" has no label column; its columns are: {", ".join(self.schema)}. Name one with --label COLUMN (label=…).'
             )
         return self.label
+
+    def _hashes(self, names: tuple[str, ...]) -> NDArray[np.uint64]:
+        step, n = batch_rows(self.table.data), len(self)
+        pieces = (self._rows(names, start, min(start + step, n)) for start in range(0, n, step))
+        return hash_rows(pieces, image_root=self.image_root)
 
     @cached_property
     def _categories(self) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """What a person sees in a terminal: progress bars with rate and time left, notes on stderr, small aligned tables."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -66,6 +66,70 @@ def columns(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)
+
+
+def comparison_lines(summary: Mapping[str, Any], where: str) -> str:
+    """A comparison as a table, below it what it cost and what failed."""
+    test, seeds, excluded = summary["test"], len(summary["seeds"]), summary["excluded"]
+    steps = f", {summary['steps']:,} steps each" if summary["steps"] else ""
+    lines = [f"{where}: {seeds} seed{'s' if seeds > 1 else ''}{steps}, tested " + _tested(test)]
+    overlap = excluded["counts"].get("in_test", 0)
+    if overlap:
+        named = ", ".join(map(str, excluded["in_test"])) + (", …" if overlap > len(excluded["in_test"]) else "")
+        lines.append(f"{overlap:,} rows have the same input as a test row and are left out of every arm: {named}")
+    arms = summary["arms"]
+    shown = [name for name in ("accuracy", "worst_class", "ece") if any(arm[name]["mean"] is not None for arm in arms)]
+    costed = any("seconds_with_scoring" in arm for arm in arms)
+    head = ["arm", "rows", *(name.replace("_", " ") + " %" for name in shown), "seconds", *(["with scoring"] if costed else [])]
+    rows = [
+        [
+            arm["arm"],
+            f"{arm['rows']:,}",
+            *(_percent(arm[name]) for name in shown),
+            *(f"{arm[name]:,.1f}" if arm.get(name) is not None else "" for name in ("seconds", "seconds_with_scoring")[: 1 + costed]),
+            _percent(arm["minus_random"], signed=True) if "verdict" in arm else "",
+            arm.get("verdict") or "",
+        ]
+        for arm in arms
+    ]
+    lines += ["", columns(rows, [*head, "minus random", "verdict"])]
+    return "\n".join([*lines, *_remarks(summary, seeds)])
+
+
+def _remarks(summary: Mapping[str, Any], seeds: int) -> list[str]:
+    """What a reader must know to read the table right."""
+    lines = []
+    for arm in summary["arms"]:
+        lines += [f'"{arm["arm"]}" with seed {one["seed"]} came to nothing: {one["status"]}' for one in arm["failed"]]
+        if "break_even" in arm:
+            lines.append(f"{summary['scoring_seconds']:,.1f} s of scoring for {arm['arm']}: {_won_back(arm, summary['budget'])}")
+    if seeds == 1:
+        lines.append("One seed allows no interval and no verdict. Use --seeds 3 or more.")
+    elif seeds == 2:
+        lines.append("Two seeds allow wide intervals only; 3 or more are advised.")
+    return ["", *lines] if lines else []
+
+
+def _won_back(arm: Mapping[str, Any], budget: str | None) -> str:
+    if budget == "steps":
+        return "not won back, since equal steps take equal time (--budget epochs shortens the training)"
+    if arm["break_even"] is None:
+        return "not won back: a training is no shorter than on everything"
+    points = _percent(arm["minus_everything"], signed=True)
+    runs = f"{arm['break_even']:,} training{'s' if arm['break_even'] > 1 else ''}"
+    return f"won back after {runs}; accuracy minus that on everything is {points} points"
+
+
+def _tested(test: Mapping[str, Any] | None) -> str:
+    return "by the training function itself" if test is None else f"on {test['rows']:,} rows ({test['from']})"
+
+
+def _percent(estimate: Mapping[str, Any], signed: bool = False) -> str:
+    """`87.1 ± 0.4`, in points of a hundred."""
+    if estimate["mean"] is None:
+        return "-"
+    mean = f"{100 * estimate['mean']:{'+' if signed else ''}.1f}"
+    return mean if estimate["low"] is None else f"{mean} ± {100 * (estimate['high'] - estimate['mean']):.1f}"
 
 
 def _is_number(cell: object) -> bool:

@@ -16,28 +16,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
 
 import curate
-from curate.progress import Silent
 from curate.scores import Scores
-from curate.selection import Selection
-from curate.signals.inputs import Inputs, prepare
-from curate.signals.models import ConvNet
 from curate.signals.runs import Run
 
 DATA = "sample:fashion"
 OUT = Path("demo")
-SEEDS = (0, 1, 2)
-STEPS, BATCH, PEAK_RATE = 200, 128, 0.1
 COMMANDS = (
     f"score {DATA} --scorer aum --scorer el2n --scorer datamap --scorer forgetting --scorer entropy --scorer random --out demo/scores",
     f"select {DATA} --scores demo/scores --sampler ccs:beta=0.05 --by aum --per-class proportional --budget 30% --out demo/subset",
-    f"select {DATA} --sampler random --budget 30% --rows-only --out demo/random",
     "export demo/subset --format arrow --out demo/arrow",
     "map demo/scores -o demo/map.png",
+    f"compare {DATA} demo/subset --seeds 3 --steps 200 --batch-size 128 --lr 0.1 --scores demo/scores --out demo/comparison",
 )
 
 
@@ -45,18 +36,16 @@ def main() -> None:
     started = time.perf_counter()
     # A second thread gains such a small network little, and where other work shares the cores the two wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     shutil.rmtree(OUT / "arrow", ignore_errors=True)  # an export, unlike a store, is not gone on with
     for command in COMMANDS:
         run_command(command)
-    data = curate.load(DATA)
-    draw_suspects(data, OUT / "suspects.png")
-    compare(data, {"everything": None, "random": OUT / "random", "selected": OUT / "subset"})
+    draw_suspects(curate.load(DATA), OUT / "suspects.png")
     print(
         "\ndemo/scores         one number a row and scorer, as Arrow: datasets, polars and pyarrow read them"
         "\ndemo/subset         the selected rows, hub-ready, with a card that says how they were chosen"
         "\ndemo/arrow          the same rows for datasets.load_from_disk"
         "\ndemo/map.png        the data map: what was easy, ambiguous and hard to learn"
+        "\ndemo/comparison     every training of the comparison, as Arrow"
         "\ndemo/suspects.png   the ten rows most likely to be mislabelled"
         f"\n\n{time.perf_counter() - started:,.0f} seconds in all"
     )
@@ -66,45 +55,6 @@ def run_command(command: str) -> None:
     print(f"$ curate {command}", flush=True)
     subprocess.run([sys.executable, "-c", "from curate.cli import main; main()", *shlex.split(command)], check=True)
     print(flush=True)
-
-
-def compare(data: curate.Dataset, selections: dict[str, Path | None]) -> None:
-    """Trains the small network on each selection for equally many steps, and prints how often it is right on the sample's test split."""
-    print(f"Accuracy on the {len(data.test):,} images of the test split, {STEPS} steps of {BATCH} images, seeds {SEEDS}:\n", flush=True)
-    accuracies: dict[str, list[float]] = {}
-    cpu = torch.device("cpu")
-    train, test = (prepare(part, cpu, Silent(), augment="crop") for part in (data, data.test))
-    for name, folder in selections.items():
-        rows = np.arange(len(data)) if folder is None else Selection.open(folder).rows
-        found = accuracies[name] = [100 * accuracy(train, data.labels, rows.copy(), test, data.test.labels, seed) for seed in SEEDS]
-        each = " ".join(f"{one:.1f}" for one in found)
-        print(f"  {name:10}  {len(rows):5,} rows  {np.mean(found):.1f} %  ({each})", flush=True)
-    gain = np.mean(accuracies["selected"]) - np.mean(accuracies["random"])
-    share = np.mean(accuracies["random"]) / 100
-    margin = 200 * np.sqrt(2 * share * (1 - share) / len(data.test))
-    print(f"\nselected - random: {gain:+.1f} points; below {margin:.1f} (two standard errors of so few test images) may be chance.")
-
-
-def accuracy(
-    train: Inputs, labels: NDArray[np.int64], rows: NDArray[np.int64], test: Inputs, test_labels: NDArray[np.int64], seed: int
-) -> float:
-    torch.manual_seed(seed)
-    draw = torch.Generator().manual_seed(seed)
-    y = torch.from_numpy(labels.copy())
-    model = ConvNet(train.shape, int(y.max()) + 1)
-    optimizer = torch.optim.SGD(model.parameters(), PEAK_RATE, 0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=STEPS)
-    for _ in range(STEPS):
-        batch = torch.from_numpy(rows)[torch.randperm(len(rows), generator=draw)[:BATCH]]
-        loss = nn.functional.cross_entropy(model(*train.batch(batch, draw)), y[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    model.eval()
-    with torch.inference_mode():
-        likeliest = model(*test.batch(torch.arange(len(test_labels)))).argmax(dim=1)
-    return float((likeliest.numpy() == test_labels).mean())
 
 
 def draw_suspects(data: curate.Dataset, target: Path) -> None:

@@ -37,28 +37,54 @@ class Inputs(Protocol):
         ...
 
 
-def prepare(data: Dataset, device: torch.device, progress: Progress, *, image_size: int | None = None, augment: str = "auto") -> Inputs:
-    """The inputs of a dataset by its modality. A row that cannot be read is in `failed` with the reason, and never in a batch."""
+def prepare(
+    data: Dataset,
+    device: torch.device,
+    progress: Progress,
+    *,
+    image_size: int | None = None,
+    augment: str = "auto",
+    like: Inputs | None = None,
+) -> Inputs:
+    """The inputs of a dataset by its modality. A row that cannot be read is in `failed` with the reason, and never in a batch.
+
+    `like` are the training set's inputs where these are for testing: size, colours, mean and deviation are then theirs.
+    """
     if data.modality == "image":
-        return ImageInputs(data, device, progress, image_size=image_size, augment=augment)
+        known_images = like if isinstance(like, ImageInputs) else None
+        return ImageInputs(data, device, progress, image_size=image_size, augment=augment, like=known_images)
     if data.modality in ("text", "text_pair", "chat"):
         return TextInputs(data, device, progress)
-    return MatrixInputs(data, device)
+    return MatrixInputs(data, device, like=like if isinstance(like, MatrixInputs) else None)
 
 
 class ImageInputs:
     """Images of one size, (n, channels, height, width) uint8 on the device; batches are float32 with zero mean and unit deviation."""
 
-    def __init__(self, data: Dataset, device: torch.device, progress: Progress, *, image_size: int | None, augment: str) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        device: torch.device,
+        progress: Progress,
+        *,
+        image_size: int | None,
+        augment: str,
+        like: "ImageInputs | None" = None,
+    ) -> None:
         self.failed: dict[int, str] = {}
-        pixels = self._read(data, progress, image_size)
+        pixels = self._read(data, progress, image_size, like)
         self.shape = tuple(pixels.shape[1:])
         self._pixels = torch.from_numpy(pixels).to(device)
-        usable = np.setdiff1d(np.arange(len(data)), list(self.failed))[: 1 << 14]
-        view = pixels[usable].astype(np.float64)
-        self._mean = torch.tensor(view.mean(axis=(0, 2, 3)), dtype=torch.float32, device=device).view(1, -1, 1, 1)
-        deviation = np.maximum(view.std(axis=(0, 2, 3)), 1e-3)
-        self._deviation = torch.tensor(deviation, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        self._mean: Tensor
+        self._deviation: Tensor
+        if like is not None:
+            self._mean, self._deviation = like._mean, like._deviation
+        else:
+            usable = np.setdiff1d(np.arange(len(data)), list(self.failed))[: 1 << 14]
+            view = pixels[usable].astype(np.float64)
+            self._mean = torch.tensor(view.mean(axis=(0, 2, 3)), dtype=torch.float32, device=device).view(1, -1, 1, 1)
+            deviation = np.maximum(view.std(axis=(0, 2, 3)), 1e-3)
+            self._deviation = torch.tensor(deviation, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         # Left and right are the same in photographs, not in digits or letters.
         self._flips = augment == "flip_crop" or (augment == "auto" and self.shape[0] == 3)
         self._pad = 0 if augment == "none" else max(1, round(CROP * min(self.shape[1:])))
@@ -82,7 +108,7 @@ class ImageInputs:
         each = torch.arange(b, device=images.device)[:, None, None]
         return padded.permute(0, 2, 3, 1)[each, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
 
-    def _read(self, data: Dataset, progress: Progress, size: int | None) -> NDArray[np.uint8]:
+    def _read(self, data: Dataset, progress: Progress, size: int | None, like: "ImageInputs | None") -> NDArray[np.uint8]:
         first = next(
             (image for start in range(0, len(data), 256) for image in data.images(start, min(start + 256, len(data))) if image), None
         )
@@ -90,6 +116,8 @@ class ImageInputs:
             raise InputError(f'No image of "{data.source}" could be decoded ({len(data)} rows). Is "{data.inputs[0]}" the image column?')
         mode = "L" if first.mode in ("L", "1", "I;16", "I", "LA") else "RGB"
         width, height = (size, size) if size else _default_size(first.size)
+        if like is not None:
+            mode, (height, width) = ("L" if like.shape[0] == 1 else "RGB"), like.shape[1:]
         pixels = np.zeros((len(data), 1 if mode == "L" else 3, height, width), np.uint8)
         with progress.task("decode images", len(data)) as task, ThreadPoolExecutor() as pool:
             spans = [(start, min(start + 512, len(data))) for start in range(0, len(data), 512)]
@@ -154,7 +182,7 @@ class TextInputs:
 class MatrixInputs:
     """Table columns or embeddings, standardised, (n, width) float32 on the device."""
 
-    def __init__(self, data: Dataset, device: torch.device) -> None:
+    def __init__(self, data: Dataset, device: torch.device, *, like: "MatrixInputs | None" = None) -> None:
         values = data.matrix(0, len(data))
         finite = np.isfinite(values).all(axis=1)
         self.failed: dict[int, str] = dict.fromkeys(np.flatnonzero(~finite).tolist(), NOT_FINITE)
@@ -162,9 +190,10 @@ class MatrixInputs:
             raise InputError(
                 f'Every row of "{data.source}" holds a missing or infinite number. Fill them in, or name other columns with --input.'
             )
-        mean = values[finite].mean(axis=0, dtype=np.float64)
+        self._mean: NDArray[np.float64] = values[finite].mean(axis=0, dtype=np.float64) if like is None else like._mean
         deviation = values[finite].std(axis=0, dtype=np.float64)
-        scaled = (values - mean) / np.where(deviation > 1e-8, deviation, 1.0)
+        self._scale: NDArray[np.float64] = np.where(deviation > 1e-8, deviation, 1.0) if like is None else like._scale
+        scaled = (values - self._mean) / self._scale
         self.shape = (values.shape[1],)
         self._values = torch.from_numpy(np.nan_to_num(scaled, posinf=0, neginf=0).astype(np.float32)).to(device)
 

@@ -78,12 +78,21 @@ def _timm(name: str) -> Builder:
     return build
 
 
-def _from_file(name: str) -> Proxy:
-    module, function, source_hash = import_file(name, "Model")
+def load_function(name: str, what: str, form: str) -> tuple[str, Callable[..., Any]]:
+    """The function that `FILE.py:FUNCTION` names, and what a manifest calls it: no path, but a hash of the file.
+
+    `what` says what the function is for and `form` how it looks, for the errors.
+    """
+    module, function, source_hash = import_file(name, what)
     path = Path(name.rpartition(":")[0])
-    build: Any = getattr(module, function, None)
-    if not callable(build):
-        raise UnknownNameError(f'"{path}" has no function "{function}"; write `def {function}(shape, classes): return torch.nn.Module`.')
+    found: Any = getattr(module, function, None)
+    if not callable(found):
+        raise UnknownNameError(f'"{path}" has no function "{function}"; write `def {function}{form}`.')
+    return f"{path.name}:{function}#{source_hash[:16]}", found
+
+
+def _from_file(name: str) -> Proxy:
+    known_as, build = load_function(name, "Model", "(shape, classes): return torch.nn.Module")
 
     def checked(shape: Sequence[int], classes: int) -> nn.Module:
         model = build(shape, classes)
@@ -91,7 +100,7 @@ def _from_file(name: str) -> Proxy:
             raise InputError(f'"{name}" returned {type(model).__name__}; a torch.nn.Module is expected.')
         return model
 
-    return Proxy(f"{path.name}:{function}#{source_hash[:16]}", checked, prepare)
+    return Proxy(known_as, checked, prepare)
 
 
 def check_width(model: nn.Module, inputs: Inputs, rows: torch.Tensor, classes: int) -> None:

@@ -90,7 +90,7 @@ def train(
     usable = np.setdiff1d(np.flatnonzero(labels >= 0), np.fromiter(inputs.failed, np.int64, len(inputs.failed)))
     rows = torch.from_numpy(usable)
     sums = RowSums(len(labels), classes, device=device, with_kappa=True)
-    optimizer = _optimizer(model, recipe)
+    optimizer = optimizer_of(model, recipe)
     _restore(run, model, optimizer, sums)
     remaining = recipe.epochs - run.epochs_done
     with progress.task(f"train (seed {run.seed})", remaining * len(rows), "rows") as task:
@@ -105,7 +105,7 @@ def train(
                 if len(batch) == 1 and len(order) > 1:
                     # One row has no variance for batch norm: the epoch's first row comes, and counts, twice.
                     batch = torch.cat((batch, order[:1]))
-                _set_rate(optimizer, recipe, epoch - 1 + step * recipe.batch_size / len(order))
+                set_rate(optimizer, recipe, (epoch - 1 + step * recipe.batch_size / len(order)) / recipe.epochs)
                 _step(model, optimizer, sums, inputs.batch(batch, draw), batch, y[batch], recipe)
                 task.advance(len(batch))
             _check_finite(sums, run, epoch, recipe, len(rows))
@@ -140,16 +140,16 @@ def _step(
     sums.add_logits(rows, logits, y)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimiser that a recipe names, over all of a model's parameters."""
     if recipe.optimizer == "sgd":
         nesterov = recipe.momentum > 0
         return torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov)
     return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs_done: float) -> None:
-    """The rate is a function of progress alone, so that it needs no state; the one cycle rises over the first third."""
-    share = epochs_done / recipe.epochs
+def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, share: float) -> None:
+    """Sets the rate for the share of the run that is done, which alone it depends on; the one cycle rises over the first third."""
     factor = {
         "constant": 1.0,
         "cosine": 0.5 * (1 + np.cos(np.pi * share)),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.comparison import Comparison
 from curate.scores import ROWS, Scores
 from curate.store import MANIFEST, Store
 
@@ -16,6 +17,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     if store.kind == "scores":
         about["scores"] = [_score_line(Scores(store), name) for name in store.tables if name != ROWS]
         about["runs"] = [_run_line(Store.open(run)) for run in _runs(Path(path))]
+    elif store.kind == "comparison":
+        about["report"] = Comparison(store).summary()
     elif store.kind == "run":
         about["runs"] = [_run_line(store)]
     else:

@@ -147,7 +147,7 @@ def test_the_rate_follows_progress_alone(schedule, factors):
     recipe = Recipe(epochs=4, lr=0.1, schedule=schedule)
 
     for epoch, factor in enumerate(factors):
-        training._set_rate(optimizer, recipe, epoch)
+        training.set_rate(optimizer, recipe, epoch / recipe.epochs)
 
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * factor, rel=1e-5)
 
