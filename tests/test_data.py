@@ -154,3 +154,10 @@ def test_the_schema_is_in_logical_types():
     data = load(pa.table({"text": pa.array(["a"], pa.large_string()), "n": pa.array([1], pa.int8())}))
 
     assert data.schema == {"text": "string", "n": "int8"}
+
+
+def test_equal_inputs_have_equal_hashes_whatever_else_the_rows_hold():
+    table = pa.table({"text": ["a", "b", "a"], "label": ["x", "y", "y"], "note": ["1", "2", "3"]})
+    hashes = load(table, input="text", label="label").input_hashes
+
+    assert hashes[0] == hashes[2] != hashes[1]

@@ -153,3 +153,23 @@ def test_a_row_with_a_number_that_is_none_is_named_and_does_not_move_the_others(
 def test_where_every_row_has_a_gap_it_is_said():
     with pytest.raises(InputError, match="Every row of"):
         ready(curate.load((np.full((3, 2), np.nan, np.float32), np.array([0, 1, 0]))))
+
+
+def test_test_images_take_size_colours_and_scale_of_the_training_images():
+    train = ready(pictures(png((8, 6)), png((8, 6), seed=1)))
+    test = ready(pictures(png((20, 30), "RGB", seed=2), png((20, 30), "RGB", seed=3)), like=train)
+
+    again = ready(pictures(png((8, 6)), png((8, 6), seed=1)), like=test)
+
+    assert test.shape == train.shape == (1, 6, 8)
+    rows = torch.arange(2)
+    torch.testing.assert_close(again.batch(rows)[0], train.batch(rows)[0])
+
+
+def test_test_vectors_are_scaled_as_the_training_vectors():
+    values, labels = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32), np.arange(30) % 2
+    train = ready(curate.load((values, labels)))
+
+    (moved,) = ready(curate.load((values[:10] + 5, labels[:10])), like=train).batch(torch.arange(10))
+
+    torch.testing.assert_close(moved, train.batch(torch.arange(10))[0] + 5 / torch.from_numpy(values.std(axis=0)))
