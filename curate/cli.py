@@ -130,7 +130,7 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
     about = showing.describe(scores.path)
     names = [one.name for one in scoring.ask(scorers)]
     source = shlex.join([data, *_reading_options()])
-    follow = f"\n\nnext: curate select {source} --scores {scores.path} --by {names[0]} --sampler top --budget 30% --out subset"
+    follow = f"\n\nnext: curate select {source} --scores {scores.path} --by {names[0]} --sampler top --budget 90% --out subset"
     _say(as_json, about, _score_lines(about, names) + follow)
 
 

@@ -135,8 +135,12 @@ class Trainer:
             if (path / "manifest.json").is_file():
                 store = Store.open(path)
                 for fault in store.drop_damaged():
-                    self.progress.note(f"{path.name}/{fault.file} is damaged ({fault.problem}); it is made again.")
+                    when = " once a scorer needs it" if fault.file.startswith("checkpoints/") else ""
+                    self.progress.note(f"{path.name}/{fault.file} is damaged ({fault.problem}); it is made again{when}.")
                 _cut_after_gap(store, self.recipe.epochs)
+                if _lacks_weights(Run(store), requires):
+                    self.progress.note(f"{path.name} is trained again: weights that a scorer needs are gone.")
+                    _keep_epochs(store, 0)
             else:
                 store = Store.create(path, "run", dataset=describe_dataset(self.data), job=job, settled=self.settled)
             for table in RUN_TABLES:
@@ -363,7 +367,23 @@ def _cut_after_gap(store: Store, epochs: int) -> None:
     if whole == epochs:
         return
     resumable = epoch_name(whole, "safetensors") in {entry.file for entry in store.files("state")}
-    keep = whole if resumable else 0
+    _keep_epochs(store, whole if resumable else 0)
+
+
+def _lacks_weights(run: "Run", requires: Iterable[str]) -> bool:
+    """Whether a finished run's checkpoint, of which a clean pass is still to be made, is no longer there."""
+    from curate.signals.runs import CHECKPOINTS, epoch_name
+
+    epochs, needs_probs = run.missing_evaluations(requires)
+    there = {entry.file for entry in run.store.files(CHECKPOINTS)}
+    wanted = {*epochs, *([run.epochs] if needs_probs else [])}
+    return run.is_finished and any(epoch_name(epoch, "safetensors") not in there for epoch in wanted)
+
+
+def _keep_epochs(store: Store, keep: int) -> None:
+    """Strikes every epoch after the first `keep` from a run."""
+    from curate.signals.runs import epoch_name
+
     for table, suffix in (("dynamics", "arrow"), ("eval", "arrow"), ("checkpoints", "safetensors")):
         kept = {epoch_name(e, suffix) for e in range(1, keep + 1)}
         store.forget(table, [entry.file for entry in store.files(table) if entry.file not in kept])
