@@ -231,7 +231,7 @@ def _without_gaps(
         )
     if policy == "last":
         return rows[~gap], rows[gap], 0
-    progress.note(f"{count:,} rows without a score are left out (`curate show` says why).")
+    progress.note(f"{count:,} rows without a score are left out{' (`curate show` says why)' if own else ''}.")
     return rows[~gap], np.empty(0, np.int64), count
 
 
