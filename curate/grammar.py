@@ -221,13 +221,14 @@ class Compiler:
         self.ranked.add(name)
 
         def ranks(data: Data) -> Array:
+            found = run(data)  # first, for a name that is nowhere has no hard end either
             sign = data.hard_sign(name)
             if sign == 0:
                 raise UsageError(
                     f'rank({name}) has no hard end to put at 1: "{name}" says nothing about hardness. '
                     f"Use zscore({name}) or -zscore({name}), whose direction you choose."
                 )
-            values = average_ranks(columns.as_real(run(data), name))
+            values = average_ranks(columns.as_real(found, name))
             return values if sign == 1 else 1 - values
 
         return _Part("number", ranks)

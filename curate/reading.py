@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from curate.errors import ColumnError, InputError, MissingExtraError
 
+_NO_ROWS: Final = ("corresponds to no data", "BatchSize must be greater than 0")  # `datasets` on an empty split, on an empty row group
 _HUB_HINT: Final = "Check the name, the network, and HF_HUB_OFFLINE; a private set needs `hf auth login`."
 
 
@@ -59,11 +61,11 @@ def explain_failures(files: Sequence[str], source: str, builder: str) -> Iterato
     except ImportError as failed:
         raise MissingExtraError(f'Reading "{source}" needs a package that is not installed: {failed}') from failed
     except (datasets.exceptions.DatasetsError, pa.ArrowException, ValueError, OSError, NotImplementedError) as failed:
-        if "corresponds to no data" in _cause(failed):
+        if any(sign in _cause(failed) for sign in _NO_ROWS):
             raise no_rows(source) from failed
         if builder == "hub":
             tried = "no file or folder of that name is here, and the Hugging Face hub gave"
-            raise InputError(f'"{source}" could not be loaded: {tried}: {_cause(failed)} {_HUB_HINT}') from failed
+            raise InputError(f'"{source}" could not be loaded: {tried}: {_line(failed)} {_HUB_HINT}') from failed
         culprit = next(filter(None, (_explain(file, builder) for file in files)), None)
         text = culprit or f'Cannot read "{source}" as {builder}: {_cause(failed)} Write it again, or check that it is what its name says.'
         raise InputError(text) from failed
@@ -73,6 +75,10 @@ def _cause(error: BaseException) -> str:
     """The first line of what went wrong first; libraries wrap it several times over."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
+    return _line(error)
+
+
+def _line(error: BaseException) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if line.endswith(".") else f"{line}."
 
@@ -110,16 +116,18 @@ def quiet() -> Iterator[None]:
 
     hub = importlib.import_module("huggingface_hub.utils")  # its names are public, and not declared so
 
-    level = datasets.utils.logging.get_verbosity()
     bars = [(datasets.are_progress_bars_disabled, datasets.disable_progress_bars, datasets.enable_progress_bars)]
     bars.append((hub.are_progress_bars_disabled, hub.disable_progress_bars, hub.enable_progress_bars))
     shown = [(disable, enable) for is_disabled, disable, enable in bars if not is_disabled()]
-    datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)
+    logs = [(one, one.get_verbosity()) for one in (datasets.utils.logging, hub.logging)]
+    for log, _ in logs:
+        log.set_verbosity(logging.CRITICAL)
     for disable, _ in shown:
         disable()
     try:
         yield
     finally:
-        datasets.utils.logging.set_verbosity(level)
+        for log, level in logs:
+            log.set_verbosity(level)
         for _, enable in shown:
             enable()

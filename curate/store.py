@@ -63,7 +63,8 @@ class Store:
         if not file.is_file():
             known = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
             hint = "" if folder.is_dir() else did_you_mean(folder.name, known)
-            raise InputError(f'"{folder}" is not a store: it has no {MANIFEST}.{hint} `curate score DATA --scorer … --out DIR` makes one.')
+            found = f"it has no {MANIFEST}" if folder.exists() else "no such folder"
+            raise InputError(f'"{folder}" is not a store: {found}.{hint} `curate score DATA --scorer … --out DIR` makes one.')
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
             tables = manifest["tables"]

@@ -475,3 +475,21 @@ def test_loading_leaves_bars_and_log_level_as_they_were(tmp_path, capfd):
 
     assert capfd.readouterr() == ("", "")
     assert not datasets.are_progress_bars_disabled() and datasets.utils.logging.get_verbosity() == level
+
+
+def test_a_parquet_file_with_an_empty_row_group_has_no_rows(tmp_path):
+    pq.write_table(TABLE.slice(0, 0), tmp_path / "empty.parquet")
+    with pytest.raises(InputError, match="has no rows"):
+        load(tmp_path / "empty.parquet")
+
+
+def test_reading_keeps_the_hubs_client_from_logging_its_retries():
+    import logging
+
+    from curate.reading import quiet
+
+    client = logging.getLogger("huggingface_hub.utils._http")
+    before = client.getEffectiveLevel()
+    with quiet():
+        assert not client.isEnabledFor(logging.WARNING)
+    assert client.getEffectiveLevel() == before

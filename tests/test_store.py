@@ -181,7 +181,7 @@ def test_a_store_of_a_later_version_is_refused(tmp_path):
 def test_a_folder_without_a_manifest_is_no_store(tmp_path):
     tiny_store(tmp_path / "scores")
 
-    with pytest.raises(InputError, match=r'scorse" is not a store.*Did you mean "scores"'):
+    with pytest.raises(InputError, match=r'scorse" is not a store: no such folder.*Did you mean "scores"'):
         Store.open(tmp_path / "scorse")
 
 

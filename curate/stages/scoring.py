@@ -149,11 +149,13 @@ def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
         plugin = parse("scorers", one) if isinstance(one, str) else Plugin.of("scorers", one)
         asked.append(Asked(plugin.name, plugin, plugin.build()))
     names = [one.name for one in asked]
-    for name in names:
+    for name, method in zip(names, (one.plugin.method for one in asked), strict=True):
         if names.count(name) > 1:
             raise UsageError(f'Scorer "{name}" is asked for {names.count(name)} times. Give one another name: --scorer OTHER={name}:…')
         if name in (ROWS, "runs"):
-            raise UsageError(f'A score cannot be called "{name}", which the store uses itself. Give it another name: --scorer OTHER={name}')
+            raise UsageError(
+                f'A score cannot be called "{name}", which the store uses itself. Give it another name: --scorer OTHER={method}'
+            )
     return asked
 
 

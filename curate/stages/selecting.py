@@ -97,10 +97,13 @@ def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates
 
 def _choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
     plugin, sampler = _sampler(request)
-    by = _by(request, sampler, columns)
+    by = _by(request, plugin, sampler, columns)
     where = Expression(request.where, kind="condition") if request.where else None
     keep, sign = _direction(request, sampler, by, columns)
     k = parse_budget(request.budget, len(data)) if request.budget is not None else None
+    used = _used_scores(sampler, by, where, columns)
+    if columns.scores is not None:
+        columns.scores.store.require_whole(used)
     rows = _narrowed(data, request, where, columns)
     pool_columns = _pool_columns(sampler, by, columns, data, request)
     rows, last, dropped = _without_gaps(rows, pool_columns, by, columns, request, progress)
@@ -112,9 +115,9 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     index, weights = _sample(sampler, pool, take, rng, data, request) if sampler is not None else (np.arange(take), np.ones(take))
     picked = np.concatenate((rows[index], last[: k - take]))
     weights = np.concatenate((weights, np.ones(k - take)))
-    used = _used_scores(sampler, by, where, columns)
     job = _job(request, plugin, sampler, keep if sampler and "score" in sampler.requires else None, used)
-    report = _report(data, picked, weights, by, columns, pool_columns.get("score"), rows, dropped, request.seed)
+    passed = rows if sampler is not None else np.arange(len(data))  # a filter has chosen among all rows
+    report = _report(data, picked, weights, by, columns, pool_columns.get("score"), passed, dropped, request.seed)
     return Selection(_table(data, picked, weights), describe_dataset(data), job, report, data=data)
 
 
@@ -133,14 +136,14 @@ def _sampler(request: Request) -> tuple[Plugin | None, Sampler | None]:
     return plugin, plugin.build()
 
 
-def _by(request: Request, sampler: Sampler | None, columns: Candidates) -> str | None:
-    if sampler is None:
+def _by(request: Request, plugin: Plugin | None, sampler: Sampler | None, columns: Candidates) -> str | None:
+    if plugin is None or sampler is None:
         return None
     if "score" not in sampler.requires:
         odd = "--by" if request.by is not None else "--keep" if request.keep is not None else None
         if odd:
             reads = ", ".join(sampler.requires) or "no column"
-            raise UsageError(f"This sampler reads {reads}, not a score of your choice. Leave out {odd}.")
+            raise UsageError(f'Sampler "{plugin.name}" reads {reads}, not a score of your choice. Leave out {odd}.')
         return None
     if request.by is not None:
         return request.by
@@ -148,7 +151,7 @@ def _by(request: Request, sampler: Sampler | None, columns: Candidates) -> str |
     if len(named) == 1:
         return named[0]
     known = ", ".join(named) or "none: name a store with --scores DIR"
-    raise UsageError(f"This sampler ranks rows by a score: add --by SCORER. Scores at hand: {known}.")
+    raise UsageError(f'Sampler "{plugin.name}" ranks rows by a score: add --by SCORER. Scores at hand: {known}.')
 
 
 def _direction(request: Request, sampler: Sampler | None, by: str | None, columns: Candidates) -> tuple[Keep, Sign]:
@@ -164,6 +167,7 @@ def _direction(request: Request, sampler: Sampler | None, by: str | None, column
         expression = Expression(by)
         keep, sign = request.keep, 1 if expression.ranked and expression.ranked == expression.names else 0
     if keep is None and sampler is not None and "score" in sampler.requires:
+        _score(by, columns)  # a name that is nowhere is what is wrong, not the missing end of it
         raise UsageError(f'Which end of "{by}" is to be kept? Add --keep high, --keep low or --keep middle.')
     return keep or "high", sign
 

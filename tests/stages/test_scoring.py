@@ -394,7 +394,7 @@ def test_no_rows_are_refused(tmp_path):
         (["el2m"], {}, UnknownNameError, r'No scorer named "el2m". Did you mean "el2n"'),
         ([], {}, UsageError, "No scorer is asked for"),
         (["aum", "aum"], {}, UsageError, "asked for 2 times"),
-        (["rows=aum"], {}, UsageError, 'cannot be called "rows"'),
+        (["rows=aum"], {}, UsageError, 'cannot be called "rows".*OTHER=aum$'),
         (["aum:skpi=1"], {}, UsageError, 'Did you mean "skip"'),
         (["aum:skip=x"], {}, OptionError, "skip"),
         (["aum:skip=-1"], {}, OptionError, "skip"),

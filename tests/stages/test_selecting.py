@@ -1,0 +1,50 @@
+"""`curate.select`: what it refuses, in which order, and what it reports."""
+
+import numpy as np
+import pytest
+
+import curate
+from curate.errors import ColumnError, DamagedStoreError, UsageError
+
+
+@pytest.fixture
+def data():
+    return curate.load("sample:digits", limit=60)
+
+
+@pytest.fixture
+def scores(data, tmp_path):
+    return curate.score(data, ["random", "other=random"], out=tmp_path / "scores")
+
+
+def test_a_score_that_was_changed_on_disk_is_named_before_anything_is_chosen_by_it(data, scores):
+    shard = scores.path / "random" / "part-00000.arrow"
+    shard.write_bytes(shard.read_bytes()[:-9] + b"x" * 9)
+
+    with pytest.raises(DamagedStoreError, match=r'random.part-00000\.arrow" is damaged'):
+        curate.select(data, scores.path, sampler="top", by="random", budget=5)
+    with pytest.raises(DamagedStoreError, match="damaged"):
+        curate.select(data, scores.path, where="random > 0.5")
+
+    assert len(curate.select(data, scores.path, sampler="top", by="other", budget=5)) == 5
+
+
+@pytest.mark.parametrize("by", ["rndom", "rank(rndom)", "column:lable", "image"])
+def test_a_name_that_cannot_be_ranked_by_is_said_before_the_end_to_keep_is_asked_for(data, scores, by):
+    with pytest.raises(ColumnError, match=r"rndom|lable|image"):
+        curate.select(data, scores, sampler="top", by=by, budget=5)
+
+
+@pytest.mark.parametrize(("sampler", "by", "message"), [("random", "other", '"random" reads no column'), ("top", None, '"top" ranks rows')])
+def test_a_sampler_and_a_score_that_do_not_go_together_are_named(data, scores, sampler, by, message):
+    with pytest.raises(UsageError, match=message):
+        curate.select(data, scores if by else None, sampler=sampler, by=by, budget=5)
+
+
+def test_a_filter_is_compared_with_a_random_pick_among_all_rows(data):
+    half = curate.select(data, where="label < 5")
+
+    expected = len(half) / len(data)
+    assert half.report["candidates"] == 60 and half.report["overlap_expected"] == round(expected, 6)
+    assert 0 < half.report["overlap_with_random"] < 1
+    assert np.all(data.labels[half.rows] < 5)
