@@ -1,4 +1,4 @@
-"""Finds scorers and samplers by name: ours in the rooms' menus, other people's in entry points or in a file they name."""
+"""Finds scorers, samplers and distillers by name: ours in the rooms' menus, other people's in entry points or in a file they name."""
 
 import ast
 import importlib
@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from curate.errors import CurateError, OptionError, UnknownNameError, UsageError, did_you_mean
 
-Room = Literal["scorers", "samplers"]
-ROOMS: tuple[Room, ...] = ("scorers", "samplers")
+Room = Literal["scorers", "samplers", "distillers"]
+ROOMS: tuple[Room, ...] = ("scorers", "samplers", "distillers")
+_FOLDERS: dict[Room, str] = {"scorers": "scorers", "samplers": "samplers", "distillers": "distill"}
 
 _SPEC = re.compile(r"^(?:(?P<alias>[A-Za-z_]\w*)=)?(?P<name>.*?\.py:[A-Za-z_]\w*|[^:=]+)(?::(?P<options>.*))?$", re.DOTALL)
 
@@ -64,7 +65,7 @@ class Plugin:
 @cache
 def methods(room: Room) -> dict[str, Method]:
     """Every listed method of a room by name, sorted; a name taken twice is an error that names both."""
-    menu: dict[str, str] = importlib.import_module(f"curate.{room}").MENU
+    menu: dict[str, str] = importlib.import_module(f"curate.{_FOLDERS[room]}").MENU
     found = {name: Method(room, name, target, "curate") for name, target in menu.items()}
     for point in importlib.metadata.entry_points(group=f"curate.{room}"):
         origin = point.dist.name if point.dist else point.module

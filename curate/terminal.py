@@ -138,3 +138,46 @@ def _is_number(cell: object) -> bool:
         or str(cell).replace(",", "").replace(".", "").replace("%", "").lstrip("-").isdigit()
         or cell in ("", "-")
     )
+
+
+def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
+    dataset = about["dataset"]
+    lines = [f"{about['store']}: {dataset['rows']:,} rows, dataset {dataset['fingerprint'][:8]}…, {about['seconds']:,} s of work"]
+    for run in about["runs"]:
+        lines.append(f"run {run['run']}: {run['job'].get('model') or 'recorded'}, {run['epochs_done']} epochs")
+    scores = [one for one in about.get("scores", []) if only is None or one["name"] in only]
+    if scores:
+        rows = [
+            [
+                s["name"],
+                s["keep"],
+                s["hard"],
+                s["lowest"],
+                s["median"],
+                s["highest"],
+                sum(s["unscored"].values()),
+                " ".join(s["columns"][1:]),
+            ]
+            for s in scores
+        ]
+        lines += ["", columns(rows, ["score", "keep", "hard end", "lowest", "median", "highest", "unscored", "more columns"])]
+    return "\n".join(lines)
+
+
+def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
+    head = f"{where}: " if where else ""
+    lines = [f"{head}kept {report['kept']:,} of {report['of']:,} rows"]
+    if report["without_score"]:
+        lines.append(f"{report['without_score']:,} rows without a score were left out")
+    lines.append(f"shares {report['overlap_with_random']:.1%} with a random pick of that size ({report['overlap_expected']:.1%} by chance)")
+    if report.get("score_quantiles"):
+        quantiles = report["score_quantiles"]
+        rows = [[name, *(f"{v:.4g}" for v in quantiles[name])] for name in ("kept", "all") if quantiles[name]]
+        lines += ["", columns(rows, ["score", *(f"{q:.0%}" for q in quantiles["at"])])]
+    if report.get("classes"):
+        classes = list(report["classes"].items())
+        rows = [[name[:40], kept, total, f"{kept / total:.0%}" if total else "-"] for name, (kept, total) in classes[:20]]
+        lines += ["", columns(rows, ["class", "kept", "of", "share"])]
+        if len(classes) > 20:
+            lines.append(f"… and {len(classes) - 20} classes more")
+    return "\n".join(lines)

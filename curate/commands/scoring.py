@@ -1,0 +1,64 @@
+"""`curate score`."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curate.commands.options import load_data, reading, reading_options, running, say, share, talking
+from curate.terminal import progress_for, score_lines
+
+
+@click.command()
+@click.argument("data")
+@click.option(
+    "--scorer", "scorers", multiple=True, required=True, metavar="[AS=]NAME[:opt=v,…]", help="May be given many times; all share one run."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to make or go on with.")
+@click.option("--run", "run_", type=click.Path(path_type=Path), help="Reuse the training run in this store or recording.")
+@click.option("--from", "from_store", type=click.Path(path_type=Path), help="Take row-local scores of unchanged rows from this store.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seeds", type=int, metavar="K", help="Train K runs, seeds S … S+K-1, and join their scores; default 1.")
+@running
+@click.option("--max-failures", default="1%", show_default=True, help="How many rows may fail before the job stops with exit 5.")
+@click.option("--shard-rows", type=int, metavar="N", help="Rows a shard; default 65,536 (more for very long sets).")
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes that score shards.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Start anew.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would do, with time, memory and disk.")
+@reading
+@talking
+def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_run: bool, **given: Any) -> None:
+    """Score every row of DATA; all scorers share one training run.
+
+    curate score train.parquet --scorer aum --scorer el2n --out scores
+    """
+    from curate.stages import scoring
+
+    given["run"] = given.pop("run_")
+    given["max_failures"] = share(given["max_failures"])
+    loaded = load_data(data, given)
+    if dry_run:
+        plan = scoring.plan(loaded, scorers, **given)
+        say(as_json, plan, plan_lines(plan))
+        return
+    scores = scoring.score(loaded, scorers, progress=progress_for(quiet), **given)
+    from curate.stages import showing
+
+    about = showing.describe(scores.path)
+    names = [one.name for one in scoring.ask(scorers)]
+    source = shlex.join([data, *reading_options()])
+    follow = f"\n\nnext: curate select {source} --scores {scores.path} --by {names[0]} --sampler top --budget 90% --out subset"
+    say(as_json, about, score_lines(about, names) + follow)
+
+
+def plan_lines(plan: dict[str, Any]) -> str:
+    seconds = plan["seconds"]
+    time = f"about {seconds / 60:,.0f} min" if seconds > 120 else f"about {max(1, seconds):,.0f} s"
+    lines = [f"{plan['rows']:,} rows, {plan['modality']} data, label {plan['label'] or 'none'}"]
+    if plan["model"]:
+        lines.append(f"trains {plan['model']} for {plan['epochs']} epochs, seeds {', '.join(map(str, plan['seeds']))}, on {plan['device']}")
+    lines += [f"scores {', '.join(plan['scorers'])}"]
+    lines += [f"time {time}, memory about {plan['memory'] / 1e9:.2f} GB, disk about {plan['disk'] / 1e9:.2f} GB (nothing was done)"]
+    return "\n".join(lines)

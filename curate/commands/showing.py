@@ -1,0 +1,42 @@
+"""`curate show` and `curate verify`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from curate.commands.options import say, talking
+from curate.terminal import comparison_lines, score_lines, selection_lines
+
+
+@click.command()
+@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@talking
+def show(store: Path, as_json: bool, quiet: bool) -> None:
+    """Say what a store holds."""
+    from curate.stages import showing
+
+    about = showing.describe(store)
+    if about["kind"] == "selection":
+        say(as_json, about, selection_lines(about["report"], str(store)))
+    elif about["kind"] == "comparison":
+        say(as_json, about, comparison_lines(about["report"], str(store)))
+    else:
+        say(as_json, about, score_lines(about, None))
+
+
+@click.command()
+@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@talking
+def verify(store: Path, as_json: bool, quiet: bool) -> None:
+    """Check every shard against its checksum; exit 3 where one is damaged."""
+    from curate.stages import showing
+
+    files, faults = showing.verify(store)
+    lines = [f"{fault['file']}: {fault['problem']}" for fault in faults]
+    verdict = (
+        f"{files} files, all whole" if not faults else f"{files} files, {len(faults)} damaged; the command that made the store mends them"
+    )
+    say(as_json, {"files": files, "faults": faults}, "\n".join([*lines, verdict]))
+    if faults:
+        sys.exit(3)
