@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from curate.errors import CurateError, OptionError, UnknownNameError, UsageError, did_you_mean
 
-Room = Literal["scorers", "samplers", "distillers"]
-ROOMS: tuple[Room, ...] = ("scorers", "samplers", "distillers")
-_FOLDERS: dict[Room, str] = {"scorers": "scorers", "samplers": "samplers", "distillers": "distill"}
+Room = Literal["scorers", "samplers", "online_samplers", "distillers"]
+ROOMS: tuple[Room, ...] = ("scorers", "samplers", "online_samplers", "distillers")
+FOLDERS: dict[Room, str] = {"scorers": "scorers", "samplers": "samplers", "online_samplers": "samplers.online", "distillers": "distill"}
 
 _SPEC = re.compile(r"^(?:(?P<alias>[A-Za-z_]\w*)=)?(?P<name>.*?\.py:[A-Za-z_]\w*|[^:=]+)(?::(?P<options>.*))?$", re.DOTALL)
 
@@ -65,14 +65,14 @@ class Plugin:
 @cache
 def methods(room: Room) -> dict[str, Method]:
     """Every listed method of a room by name, sorted; a name taken twice is an error that names both."""
-    menu: dict[str, str] = importlib.import_module(f"curate.{_FOLDERS[room]}").MENU
+    menu: dict[str, str] = importlib.import_module(f"curate.{FOLDERS[room]}").MENU
     found = {name: Method(room, name, target, "curate") for name, target in menu.items()}
     for point in importlib.metadata.entry_points(group=f"curate.{room}"):
         origin = point.dist.name if point.dist else point.module
         if point.name in found:
             other = found[point.name]
             raise UsageError(
-                f'Two packages bring {room[:-1]} "{point.name}": "{other.target}" of {other.origin} and "{point.value}" of {origin}. '
+                f'Two packages bring {noun(room)} "{point.name}": "{other.target}" of {other.origin} and "{point.value}" of {origin}. '
                 "Uninstall one, or rename its entry point."
             )
         found[point.name] = Method(room, point.name, point.value, origin)
@@ -83,7 +83,7 @@ def parse(room: Room, spec: str) -> Plugin:
     """The plug-in that a `[AS=]NAME[:opt=v,…]` or `[AS=]FILE.py:Class[:opt=v,…]` stands for; imports only that one."""
     match = _SPEC.match(spec.strip())
     if not match or not match["name"]:
-        raise UsageError(f'Cannot read {room[:-1]} "{spec}". Write NAME, NAME:option=value,… or ALIAS=NAME:option=value,….')
+        raise UsageError(f'Cannot read {noun(room)} "{spec}". Write NAME, NAME:option=value,… or ALIAS=NAME:option=value,….')
     name = match["name"].strip()
     if ".py:" in name:
         cls, source_hash = _load_file(room, name)
@@ -97,6 +97,11 @@ def parse(room: Room, spec: str) -> Plugin:
 def find_class(room: Room, where: str) -> type[Any]:
     """The class behind a Plugin's `where`."""
     return _load_file(room, where)[0] if ".py:" in where else _load_listed(room, where)
+
+
+def noun(room: Room) -> str:
+    """What one method of a room is called in messages."""
+    return room[:-1].replace("_", " ")
 
 
 def stage(name: str) -> types.ModuleType:
@@ -124,14 +129,14 @@ def summary(method: Method) -> tuple[str, dict[str, str]]:
     module, _, cls = method.target.partition(":")
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
-        raise CurateError(f'Package {method.origin} lists {method.room[:-1]} "{method.name}" as "{method.target}", which does not exist.')
+        raise CurateError(f'Package {method.origin} lists {noun(method.room)} "{method.name}" as "{method.target}", which does not exist.')
     tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
             text = ast.get_docstring(node) or ast.get_docstring(tree) or ""
             sentence = re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]
             return sentence, _class_attributes(node)
-    raise CurateError(f'Package {method.origin} lists {method.room[:-1]} "{method.name}", but {module} has no class {cls}.')
+    raise CurateError(f'Package {method.origin} lists {noun(method.room)} "{method.name}", but {module} has no class {cls}.')
 
 
 def _class_attributes(node: ast.ClassDef) -> dict[str, str]:
@@ -147,8 +152,14 @@ def _class_attributes(node: ast.ClassDef) -> dict[str, str]:
 
 def _load_listed(room: Room, name: str) -> type[Any]:
     listed = methods(room)
+    if room == "samplers" and name not in listed and name in methods("online_samplers"):
+        cls = methods("online_samplers")[name].target.partition(":")[2]
+        raise UsageError(
+            f'"{name}" chooses rows anew in every epoch, inside a training loop: DataLoader(train, sampler=curate.samplers.{cls}(…)). '
+            "docs/training.md shows the loop."
+        )
     if name not in listed:
-        raise UnknownNameError(f'No {room[:-1]} named "{name}".{did_you_mean(name, listed)} `curate list {room}` shows all {len(listed)}.')
+        raise UnknownNameError(f'No {noun(room)} named "{name}".{did_you_mean(name, listed)} `curate list {room}` shows all {len(listed)}.')
     module, _, cls = listed[name].target.partition(":")
     return _class(importlib.import_module(module), cls, name)
 
@@ -170,7 +181,7 @@ def import_file(spec: str, what: str) -> tuple[types.ModuleType, str, str]:
 
 
 def _load_file(room: Room, name: str) -> tuple[type[Any], str]:
-    module, cls, source_hash = import_file(name, room[:-1].capitalize())
+    module, cls, source_hash = import_file(name, noun(room).capitalize())
     return _class(module, cls, name), source_hash
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from curate.plugins import Room, find_class, methods, signature
+from curate.plugins import Room, find_class, methods, noun, signature
 
 ROOT: Final = Path(__file__).parents[1]
-ROOMS: Final[tuple[Room, ...]] = ("scorers", "samplers")
+PAGES: Final[dict[Room, str]] = {"scorers": "scorers.md", "samplers": "samplers.md", "online_samplers": "training.md"}
 NO_SOURCE: Final = "no paper of its own"
 
 
@@ -24,14 +24,14 @@ def main() -> None:
 
 def pages() -> dict[Path, str]:
     """Every page with generated parts, as it should be."""
-    wanted = {ROOT / "README.md": {room: table(room) for room in ROOMS}}
-    wanted |= {ROOT / "docs" / f"{room}.md": {room: "\n".join(paragraphs(room))} for room in ROOMS}
+    wanted = {ROOT / "README.md": {room: table(room) for room in PAGES}}
+    wanted |= {ROOT / "docs" / page: {room: "\n".join(paragraphs(room))} for room, page in PAGES.items()}
     return {path: _filled(path.read_text(encoding="utf-8"), parts) for path, parts in wanted.items()}
 
 
 def table(room: Room) -> str:
     keeps = room == "scorers"
-    head = [room[:-1], *(["keeps"] if keeps else []), "what it is", "source"]
+    head = [noun(room), *(["keeps"] if keeps else []), "what it is", "source"]
     rows = [[f"`{name}`", *([cls.keep] if keeps else []), _headline(name, cls), _source(cls)] for name, cls in _own(room)]
     return "\n".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in [head, ["---"] * len(head), *rows]

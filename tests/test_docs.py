@@ -78,14 +78,20 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     assert set(names["scores"].names) >= {"aum", "datamap"}  # type: ignore[attr-defined]
 
 
+def test_the_loop_with_an_online_sampler_runs_and_saves(capsys):
+    exec(blocks((ROOT / "docs" / "training.md").read_text(encoding="utf-8"), "python")[0], {})
+
+    assert re.fullmatch(r"\d\d% of the visits were saved\n", capsys.readouterr().out)
+
+
 def test_the_tables_are_those_of_the_menus():
     for path, text in load(ROOT / "docs" / "tables.py").pages().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: make docs"
 
 
-@pytest.mark.parametrize("room", ["scorers", "samplers"])
+@pytest.mark.parametrize("room", ["scorers", "samplers", "online_samplers"])
 def test_every_method_is_in_the_readme_and_on_its_page(room):
-    page = (ROOT / "docs" / f"{room}.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / load(ROOT / "docs" / "tables.py").PAGES[room]).read_text(encoding="utf-8")
 
     for name, method in methods(room).items():
         if method.origin == "curate":

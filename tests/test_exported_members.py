@@ -1,10 +1,11 @@
+import importlib
 import subprocess
 import sys
 
 import pytest
 
 import curate
-from curate.plugins import ROOMS, methods
+from curate.plugins import FOLDERS, ROOMS, methods
 
 
 @pytest.mark.parametrize("name", curate.__all__)
@@ -28,7 +29,7 @@ def test_every_class_of_a_menu_is_an_attribute_of_its_room(room):
     for method in methods(room).values():
         if method.origin == "curate":
             name = method.target.partition(":")[2]
-            assert getattr(getattr(curate, room), name).__name__ == name
+            assert getattr(importlib.import_module(f"curate.{FOLDERS[room]}"), name).__name__ == name
 
 
 def test_every_public_thing_says_what_it_is():

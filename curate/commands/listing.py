@@ -9,7 +9,7 @@ from curate.terminal import columns
 
 
 @click.command("list")
-@click.argument("kind", required=False, metavar="[scorers|samplers|models|samples]")
+@click.argument("kind", required=False, metavar="[scorers|samplers|online_samplers|models|samples]")
 @talking
 def list_(kind: str | None, as_json: bool, quiet: bool) -> None:
     """List the methods, models and bundled samples."""

@@ -1,6 +1,7 @@
 """The menu of samplers: name on the command line to "module:Class". Adding one is one file, one test file, one line here."""
 
 from curate.menus import lazy
+from curate.samplers import online
 
 MENU: dict[str, str] = {
     "ambiguous": "curate.samplers.ranked.ambiguous:Ambiguous",
@@ -14,4 +15,4 @@ MENU: dict[str, str] = {
     "top": "curate.samplers.ranked.top:Top",
 }
 
-__getattr__ = lazy(MENU)
+__getattr__ = lazy({**MENU, **online.MENU})
