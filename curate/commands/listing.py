@@ -9,10 +9,13 @@ from curate.terminal import columns
 
 
 @click.command("list")
-@click.argument("kind", required=False, metavar="[scorers|samplers|online_samplers|models|samples]")
+@click.argument("kind", required=False, metavar="[KIND]")
 @talking
 def list_(kind: str | None, as_json: bool, quiet: bool) -> None:
-    """List the methods, models and bundled samples."""
+    """List the methods, models and bundled samples, all or one KIND.
+
+    KIND is scorers, samplers, online_samplers, models or samples.
+    """
     from curate.stages.listing import listing
 
     found = listing(kind)
