@@ -1,11 +1,14 @@
 """The recorder: three lines in any training loop, and every logit scorer is at hand afterwards."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.distributed
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -40,6 +43,10 @@ class Recorder:
     `rows` are positions in `data`, in any order; a row may come twice in a batch, or not at all. Memory: 44 bytes a row on the
     logits' device and, with `kappa` (which `tdds` reads), classes x 4 bytes a row more. Each epoch writes 32 bytes a row to
     `out`. A folder with a recording is continued with `resume=True` and emptied with `overwrite=True`.
+
+    Under torch.distributed each rank records its own batches, every rank calls `end_epoch`, and the first writes what all of them saw:
+    the same as one process would have. A row that several ranks present in an epoch, as where a loader fills up its last batch, is
+    averaged. Make the recorder after the process group.
     """
 
     def __init__(
@@ -60,12 +67,50 @@ class Recorder:
         self._sums: RowSums | None = None
         self._labels: Tensor | None = None
         self._kind: str | None = None
-        self._run = self._open(seed, resume, overwrite)
+        self._writer = _is_first_rank()
+        self._opened = self._open(seed, resume, overwrite) if self._writer else None
+        self._epochs_done = _from_first_rank(self._opened.epochs_done if self._opened is not None else 0)
 
     @property
     def epoch(self) -> int:
         """The epoch that is being recorded, from 1."""
-        return self._run.epochs_done + 1
+        return self._epochs_done + 1
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether anything of the current epoch is recorded."""
+        return self._kind is not None
+
+    @property
+    def _run(self) -> Run:
+        if self._opened is None:
+            raise UsageError("Only the first rank holds the recording: call this where torch.distributed.get_rank() is 0.")
+        return self._opened
+
+    @contextmanager
+    def step(self, rows: Tensor | NDArray[np.int64] | Sequence[int], model: nn.Module) -> Iterator[None]:
+        """Records what `model` puts out inside, for these rows with the dataset's own labels, where the logits are out of reach.
+
+            with recorder.step(rows, model):
+                loss = loss_of_my_own(model, batch)
+
+        The output is the logits, or has them as `logits`. InputError where the model was not called, or more than once, in training mode.
+        """
+        seen: list[Any] = []
+        hook = model.register_forward_hook(lambda module, _, output: seen.append(output) if module.training else None)
+        try:
+            yield
+        finally:
+            hook.remove()
+        if len(seen) != 1:
+            raise InputError(
+                f"The model was called {len(seen)} times in training mode inside step(); once is expected. "
+                "Call recorder.log(rows, logits) yourself where it is otherwise."
+            )
+        logits = getattr(seen[0], "logits", seen[0])
+        if not isinstance(logits, Tensor):
+            raise InputError(f"The model gave {type(logits).__name__}; logits, or an object with `logits`, are expected. Use recorder.log.")
+        self.log(rows, logits.detach())
 
     def log(
         self,
@@ -76,6 +121,9 @@ class Recorder:
         loss: Tensor | None = None,
     ) -> None:
         """Adds one batch: logits (b, classes) and labels (b,), by default the dataset's own; or `loss`, (b,), without class logits.
+
+        Of a loss alone, p = exp(-loss) is the probability that scorers see, for a language model the geometric mean of its tokens'; a
+        row counts as right where p is ½ or more.
 
         Costs one pass over the logits, about a millisecond for 512 x 100 on a CPU core; the graph is not touched.
         Presentations whose loss is not finite, or whose label is missing (below 0), are skipped. InputError for rows or labels out of
@@ -99,18 +147,24 @@ class Recorder:
 
     def end_epoch(self, model: nn.Module | None = None) -> None:
         """Writes the epoch to disk, and the model's weights beside it where one is given."""
+        self._reduce(model)
         if self._sums is None or not int(self._sums.visits.sum()) + int(self._sums.skipped):
             raise InputError(f"No row was logged in epoch {self.epoch}. Call recorder.log(rows, logits, labels) once a batch.")
-        columns = self._sums.means()
+        if self._writer:
+            self._write_epoch(self._sums, model)
+        self._epochs_done += 1
+        self._sums.clear()
+        self._kind = None
+
+    def _write_epoch(self, sums: RowSums, model: nn.Module | None) -> None:
+        columns = sums.means()
         if self._kind == "loss":
-            columns = {name: columns[name] for name in ("loss", "visits")}
+            columns = {name: columns[name] for name in ("loss", "correct", "visits")}
         with locked(self.out):
             if model is not None:
                 state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
                 self._run.store.add_file(CHECKPOINTS, epoch_name(self.epoch, "safetensors"), lambda path: save_file(state, str(path)))
             self._run.write_epoch(DYNAMICS, self.epoch, epoch_columns(columns))
-        self._sums.clear()
-        self._kind = None
 
     def score(self, scorers: "Sequence[str | Scorer]", **options: Any) -> Scores:
         """Scores what has been recorded so far into `out`; asked again after more epochs, the scores are made anew."""
@@ -133,10 +187,12 @@ class Recorder:
             raise InputError(
                 f'The state is of epoch {state["epoch"]}, but "{self.out}" holds {self._run.epochs_done}. Is it another recording?'
             )
-        with locked(self.out):
-            for table, suffix in ((DYNAMICS, "arrow"), (CHECKPOINTS, "safetensors")):
-                kept = {epoch_name(e, suffix) for e in range(1, state["epoch"])}
-                self._run.store.forget(table, [e.file for e in self._run.store.files(table) if e.file not in kept])
+        if self._writer:
+            with locked(self.out):
+                for table, suffix in ((DYNAMICS, "arrow"), (CHECKPOINTS, "safetensors")):
+                    kept = {epoch_name(e, suffix) for e in range(1, state["epoch"])}
+                    self._run.store.forget(table, [e.file for e in self._run.store.files(table) if e.file not in kept])
+        self._epochs_done = state["epoch"] - 1
         self._kind = state["kind"]
         self._sums = None
         if state["sums"]:
@@ -161,6 +217,23 @@ class Recorder:
             self._sums.merge(state["sums"])
             self._kind = self._kind or state["kind"]
 
+    def _reduce(self, model: nn.Module | None) -> None:
+        """Adds up what the ranks recorded; one that saw no row of the epoch takes part all the same."""
+        if not _is_distributed():
+            return
+        device = self._sums.sums.device if self._sums is not None else _collective_device(model)
+        kinds = ("loss", "logits")
+        own = [1 + kinds.index(self._kind), (self._sums.classes or 0) if self._sums is not None else 0] if self._kind else [0, 0]
+        said = torch.tensor(own, device=device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        kind, classes = (int(value) for value in said)
+        if not kind:
+            return
+        self._kind = self._kind or kinds[kind - 1]
+        if self._sums is None:
+            self._sums = RowSums(len(self.data), classes or None, device=device, with_kappa=self._kappa and classes > 0)
+        self._sums.all_reduce()
+
     def _open(self, seed: int, resume: bool, overwrite: bool) -> Run:
         described = describe_dataset(self.data)
         with writing(self.out, overwrite=overwrite):
@@ -173,7 +246,7 @@ class Recorder:
                         "Pass resume=True to go on with it, overwrite=True to start anew."
                     )
                 require_same_dataset(run.store, self.data)
-                return run
+                return _with_tables(run.store)  # which one killed in its first epoch has not yet
             if not (self.out / "manifest.json").is_file():
                 Store.create(
                     self.out,
@@ -183,9 +256,7 @@ class Recorder:
                     settled={"shard_rows": default_shard_rows(len(self.data))},
                 )
             store = Store.create(path, "run", dataset=described, job={"model": None, "seed": seed}, settled={})
-            for table in (DYNAMICS, CHECKPOINTS):
-                store.describe(table, {})
-            return Run(store)
+            return _with_tables(store)
 
     def _checked_rows(self, rows: Any, batch: int) -> Tensor:
         where = torch.as_tensor(rows).reshape(-1)
@@ -227,6 +298,39 @@ class Recorder:
         with locked(self.out):
             for name in stale:
                 store.drop_table(name)
+
+
+def _with_tables(store: Store) -> Run:
+    for table in (DYNAMICS, CHECKPOINTS):
+        store.describe(table, {})
+    return Run(store)
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _is_first_rank() -> bool:
+    if _is_distributed():
+        return torch.distributed.get_rank() == 0
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        raise UsageError("Several processes are started, but torch.distributed is not yet. Make the recorder after init_process_group.")
+    return True
+
+
+def _from_first_rank(value: int) -> int:
+    if not _is_distributed():
+        return value
+    told = torch.tensor(value, device=_collective_device(None))
+    torch.distributed.broadcast(told, 0)
+    return int(told)
+
+
+def _collective_device(model: nn.Module | None) -> torch.device:
+    parameter = next(model.parameters(), None) if model is not None else None
+    if parameter is not None:
+        return parameter.device
+    return torch.device("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")
 
 
 def _checked_labels(labels: Tensor, logits: Tensor) -> Tensor:

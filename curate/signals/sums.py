@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import torch
+import torch.distributed
 from torch import Tensor
 
 from curate.signals.measures import KAPPA, MEASURES, floored_log_probs, kappa, measure
@@ -52,6 +53,7 @@ class RowSums:
         values = torch.zeros(len(rows), len(MEASURES) + 1, device=self.sums.device)
         finite = loss.isfinite()
         values[:, 0] = torch.where(finite, loss.detach().float(), 0)
+        values[:, MEASURES.index("correct")] = (finite & (values[:, 0].neg().exp() >= 0.5)).float()
         self._add(rows, values, torch.stack((finite, torch.zeros_like(finite)), dim=1))
 
     def means(self) -> dict[str, Tensor]:
@@ -91,6 +93,19 @@ class RowSums:
         self.sums += other["sums"]
         self.visits += other["visits"]
         self.skipped += other["skipped"]
+
+    def all_reduce(self) -> None:
+        """Adds up what all ranks saw, on every rank. Of two ranks that visited a row, the higher one's is its previous presentation."""
+        if self.previous is not None:
+            visited = self.visits[:, 0] > 0
+            rank = torch.distributed.get_rank()
+            last = torch.where(visited, rank, -1)
+            torch.distributed.all_reduce(last, torch.distributed.ReduceOp.MAX)
+            newest = torch.where((last == rank)[:, None], self.previous, 0)
+            torch.distributed.all_reduce(newest)
+            self.previous = torch.where((last >= 0)[:, None], newest, self.previous)
+        for total in (self.sums, self.visits, self.skipped):
+            torch.distributed.all_reduce(total)
 
     def _add(self, rows: Tensor, values: Tensor, counted: Tensor) -> None:
         self.sums.index_add_(0, rows, values)  # index_add_, not an indexed +=, which loses rows that come twice

@@ -75,7 +75,7 @@ def score(
     folder = Path(out)
     data = load(data)
     asked = ask(scorers)
-    check_before(data, asked, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(data, asked, run, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
     with writing(folder, overwrite=overwrite):
         job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
         job.max_failures, job.workers = max_failures, workers
@@ -106,7 +106,7 @@ def plan(
     """
     data = load(data)
     asked = ask(scorers)
-    check_before(data, asked, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(data, asked, run, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
     trains = any(one.reads_run for one in asked) and run is None
     known = None if overwrite or not (Path(out) / "manifest.json").is_file() else Store.open(out).job["run"]
     every = [seed + i for i in range(seeds or 1)]
@@ -126,7 +126,9 @@ def plan(
     return planned | cost
 
 
-def check_before(data: Dataset, asked: Sequence[Asked], max_failures: float, counts: Mapping[str, int | None]) -> None:
+def check_before(
+    data: Dataset, asked: Sequence[Asked], run: str | Path | None, max_failures: float, counts: Mapping[str, int | None]
+) -> None:
     """Everything that can be known to be wrong before the first row is read."""
     if not 0 <= max_failures <= 1:
         raise OptionError(f"max_failures is a share of the rows, 0 … 1; got {max_failures}.")
@@ -138,7 +140,8 @@ def check_before(data: Dataset, asked: Sequence[Asked], max_failures: float, cou
         if one.reads_run:
             if len(data) < 2:
                 raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')
-            running.require_labels(data, one.name)
+            if run is None:
+                running.require_labels(data, one.name)
 
 
 def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:

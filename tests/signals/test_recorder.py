@@ -1,6 +1,13 @@
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import curate
 from curate.errors import ColumnError, InputError, OptionError, OtherDatasetError, OtherJobError, UsageError
@@ -208,6 +215,19 @@ def test_what_cannot_be_logged_is_refused_with_the_reason(data, tmp_path, rows, 
         Recorder(tmp_path, data).log(rows, **options)
 
 
+def test_losses_of_rows_without_labels_make_a_data_map(tmp_path):
+    recorder = Recorder(tmp_path / "run", curate.load(datasets.Dataset.from_dict({"text": ["a b", "c d", "e f"]})))
+    for p in ([0.9, 0.2, 0.5], [0.8, 0.6, 0.1]):
+        recorder.log(range(3), loss=-torch.tensor(p).log())
+        recorder.end_epoch()
+
+    scores = recorder.score(["datamap", "forgetting"])
+
+    np.testing.assert_allclose(scores["datamap"], [0.85, 0.4, 0.3], rtol=1e-6)
+    np.testing.assert_array_equal(scores["datamap.correctness"], [2, 1, 1])
+    np.testing.assert_array_equal(scores["forgetting"], [0, 0, 1])
+
+
 def test_logits_and_losses_are_not_mixed_in_an_epoch(data, tmp_path):
     recorder = Recorder(tmp_path, data)
     recorder.log([0], torch.zeros(1, CLASSES))
@@ -243,3 +263,100 @@ def test_a_row_without_a_label_is_skipped(tmp_path):
 
     visits = Store.open(tmp_path / "runs" / "recorded").column("dynamics", "visits")
     assert visits.tolist() == [1, 0, 0, 0]
+
+
+def test_a_recording_killed_in_its_first_epoch_is_resumed(tmp_path):
+    data = curate.load((np.zeros((4, 2), np.float32), np.arange(4) % 2))
+    curate.Recorder(tmp_path / "run", data)
+
+    again = curate.Recorder(tmp_path / "run", data, resume=True)
+    again.log(torch.arange(4), torch.zeros(4, 2))
+    again.end_epoch()
+
+    assert again.epoch == 2
+
+
+def test_a_step_records_what_the_model_puts_out_in_it(tmp_path):
+    data = curate.load((np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32), np.arange(6) % 2))
+    model, x = nn.Linear(2, 2), torch.from_numpy(data.matrix(0, 6).copy())
+    one, other = curate.Recorder(tmp_path / "one", data), curate.Recorder(tmp_path / "other", data)
+
+    for rows in (torch.tensor([0, 3, 5]), torch.tensor([1, 2, 4])):
+        with one.step(rows, model):
+            loss = model(x[rows]).sum()
+        other.log(rows, model(x[rows]))
+    loss.backward()
+    one.end_epoch()
+    other.end_epoch()
+
+    for name in ("loss", "m_logit", "el2n"):
+        left, right = (r._run.columns([f"dynamics.{name}"], 0, 6)[f"dynamics.{name}"] for r in (one, other))
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("calls", [0, 2])
+def test_a_step_with_no_call_or_several_is_told_of(tmp_path, calls):
+    data = curate.load((np.zeros((4, 2), np.float32), np.arange(4) % 2))
+    model = nn.Linear(2, 2)
+
+    with (
+        pytest.raises(InputError, match=f"called {calls} times"),
+        curate.Recorder(tmp_path / "run", data).step([0, 1], model),
+    ):
+        for _ in range(calls):
+            model(torch.zeros(2, 2))
+
+
+TWO = """
+import sys
+import numpy as np, torch, torch.distributed as dist
+sys.path.insert(0, sys.argv[1])
+import curate
+rank, port, out = int(sys.argv[2]), sys.argv[3], sys.argv[4]
+dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+data = curate.load((np.zeros((7, 2), np.float32), np.arange(7) % 3))
+rng = np.random.default_rng(0)
+recorder = curate.Recorder(out, data)
+for epoch in range(3):
+    order, logits = rng.permutation(7), torch.from_numpy(rng.normal(size=(7, 3)).astype(np.float32))
+    mine = order[:5] if rank == 0 else order[5:]
+    if epoch == 1:
+        mine = order if rank == 1 else order[:0]  # a rank that sees nothing of an epoch
+    if len(mine):
+        recorder.log(mine, logits[mine])
+    if epoch == 2:
+        state = recorder.state_dict()  # killed and resumed in mid-epoch
+        dist.barrier()
+        recorder = curate.Recorder(out, data, resume=True)
+        recorder.load_state_dict(state)
+    recorder.end_epoch()
+"""
+
+
+def test_two_processes_record_what_one_does(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = str(Path(curate.__file__).parents[1])
+    both = [subprocess.Popen([sys.executable, "-c", TWO, root, str(rank), str(port), str(tmp_path / "two")]) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+
+    data, rng = curate.load((np.zeros((7, 2), np.float32), np.arange(7) % 3)), np.random.default_rng(0)
+    recorder = curate.Recorder(tmp_path / "one", data)
+    for _ in range(3):
+        order, logits = rng.permutation(7), torch.from_numpy(rng.normal(size=(7, 3)).astype(np.float32))
+        recorder.log(order, logits[order])
+        recorder.end_epoch()
+
+    one, two = (tmp_path / name / "runs" / "recorded" / "dynamics" for name in ("one", "two"))
+    assert len(list(one.iterdir())) == 3
+    for file in one.iterdir():
+        assert file.read_bytes() == (two / file.name).read_bytes()
+
+
+def test_several_processes_without_a_group_are_told_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+
+    with pytest.raises(UsageError, match="after init_process_group"):
+        curate.Recorder(tmp_path / "run", curate.load((np.zeros((4, 2), np.float32), np.arange(4) % 2)))

@@ -1,0 +1,225 @@
+"""A transformers.Trainer is recorded while it trains as it always does."""
+
+import inspect
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+import curate
+from curate.errors import InputError
+from curate.integrations.transformers import ROWS, record, token_losses
+
+N, CLASSES = 21, 3
+WORDS = 40
+MEASURES = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "correct", "kappa", "visits")
+
+
+@pytest.fixture
+def tokenised():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(5, WORDS, (N, 6))
+    ids[:, 0] = 5 + np.arange(N)  # tells which row it is
+    return datasets.Dataset.from_dict(
+        {"input_ids": ids.tolist(), "labels": rng.integers(0, CLASSES, N).tolist(), "text": ["a word"] * N, "row": list(range(N))}
+    )
+
+
+def classifier():
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=WORDS,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+        num_labels=CLASSES,
+    )
+    return BertForSequenceClassification(config)
+
+
+def collate(items):
+    """A collator of one's own, which refuses what it does not know."""
+    assert all(set(item) <= {"input_ids", "labels"} for item in items)
+    return {name: torch.tensor([item[name] for item in items]) for name in ("input_ids", "labels")}
+
+
+class Spy(Trainer):
+    """A subclass with a loss of its own, as TRL's have, that keeps a recording of its own: the truth."""
+
+    truth = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        assert ROWS not in inputs
+        labels = inputs["labels"]
+        outputs = model(**inputs)
+        if model.training:
+            self.truth.log(inputs["input_ids"][:, 0] - 5, outputs.logits.detach(), labels)
+        loss = nn.functional.cross_entropy(outputs.logits, labels, label_smoothing=0.1)
+        return (loss, outputs) if return_outputs else loss
+
+
+class Killed(TrainerCallback):
+    def on_save(self, args, state, control, **_):
+        raise KeyboardInterrupt
+
+
+def trainer_of(tmp_path, data, name, *, recorded=True, resume=False, **options):
+    arguments = TrainingArguments(
+        str(tmp_path / f"trainer-{name}"),
+        **{
+            "num_train_epochs": 2,
+            "per_device_train_batch_size": 4,
+            "report_to": [],
+            "disable_tqdm": True,
+            "use_cpu": True,
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "seed": 1,
+            **options,
+        },
+    )
+    made = Spy(classifier(), arguments, train_dataset=data, eval_dataset=data, data_collator=collate)
+    made.truth = curate.Recorder(tmp_path / f"truth-{name}", labelled(data), overwrite=True)
+    recorder = curate.Recorder(tmp_path / f"run-{name}", labelled(data), resume=resume)
+    return (record(made, recorder) if recorded else made), recorder
+
+
+def labelled(data):
+    return curate.load(datasets.Dataset.from_dict({"x": [[float(row)] for row in range(len(data))], "label": data["labels"]}))
+
+
+def recorded(recorder, epochs):
+    run = recorder._run
+    return {name: run.columns([f"dynamics.{name}"], 0, N)[f"dynamics.{name}"] for name in MEASURES if name != "visits"}
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gradient_accumulation_steps": 3},
+        {"remove_unused_columns": True, "dataloader_num_workers": 1},
+        {"torch_compile": True, "torch_compile_backend": "eager"},
+        {"eval_strategy": "steps", "eval_steps": 2},
+    ],
+    ids=["plain", "accumulated", "a loader process", "compiled", "evaluated on the way"],
+)
+def test_what_is_recorded_is_what_the_loss_saw(tmp_path, tokenised, options):
+    trainer, recorder = trainer_of(tmp_path, tokenised, "one", **options)
+    end = recorder.end_epoch
+    recorder.end_epoch = lambda model=None: (end(model), trainer.truth.end_epoch())
+
+    trainer.train()
+
+    same(recorded(recorder, 2), recorded(trainer.truth, 2))
+    assert np.isfinite(recorder._run.columns(["dynamics.loss"], 0, N)["dynamics.loss"]).all()
+
+
+def test_training_itself_is_not_changed(tmp_path, tokenised):
+    plain, _ = trainer_of(tmp_path, tokenised, "plain", recorded=False)
+    plain.train()
+    recording, recorder = trainer_of(tmp_path, tokenised, "recording")
+    recording.train()
+
+    for one, other in zip(plain.model.parameters(), recording.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert recorder.score(["aum", "datamap"], progress=None)["aum"].shape == (N,)
+
+
+@pytest.mark.parametrize("steps", [3, 6], ids=["in mid-epoch", "with an epoch's last step"])
+def test_a_resumed_training_goes_on_with_its_recording(tmp_path, tokenised, steps):
+    whole, truth = trainer_of(tmp_path, tokenised, "whole")
+    whole.train()
+    saving = {"save_strategy": "steps", "save_steps": steps}
+    killed, _ = trainer_of(tmp_path, tokenised, "killed", **saving)
+    killed.add_callback(Killed())
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+
+    resumed, recorder = trainer_of(tmp_path, tokenised, "killed", resume=True, **saving)
+    resumed.train(resume_from_checkpoint=True)
+
+    assert recorder._run.epochs_done == 2
+    same(recorded(recorder, 2), recorded(truth, 2))
+
+
+def test_a_column_says_which_row_it_is(tmp_path, tokenised):
+    data = labelled(tokenised)
+    part = tokenised.select([3, 17, 4, 9])
+    arguments = TrainingArguments(str(tmp_path / "out"), num_train_epochs=1, report_to=[], disable_tqdm=True, use_cpu=True)
+    recorder = curate.Recorder(tmp_path / "run", data)
+
+    record(Trainer(classifier(), arguments, train_dataset=part), recorder, rows="row").train()
+
+    loss = recorder._run.columns(["dynamics.loss"], 0, N)["dynamics.loss"]
+    assert np.flatnonzero(np.isfinite(loss[:, 0])).tolist() == [3, 4, 9, 17]
+
+
+def test_another_size_without_such_a_column_is_refused(tmp_path, tokenised):
+    arguments = TrainingArguments(str(tmp_path / "out"), report_to=[], use_cpu=True)
+    recorder = curate.Recorder(tmp_path / "run", labelled(tokenised))
+
+    with pytest.raises(InputError, match='rows="row"'):
+        record(Trainer(classifier(), arguments, train_dataset=tokenised.select(range(5))), recorder)
+
+
+def test_a_language_model_is_recorded_by_its_loss_on_the_answers(tmp_path):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=WORDS, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, max_position_embeddings=16
+    )
+    model = LlamaForCausalLM(config)
+    ids = torch.randint(1, WORDS, (5, 7))
+    labels = ids.clone()
+    labels[:, :3] = -100  # the prompt
+    labels[2] = -100  # a row without an answer
+    data = datasets.Dataset.from_dict({"input_ids": ids.tolist(), "labels": labels.tolist()})
+    arguments = TrainingArguments(
+        str(tmp_path / "out"), num_train_epochs=2, learning_rate=0.0, report_to=[], disable_tqdm=True, use_cpu=True, save_strategy="no"
+    )
+    recorder = curate.Recorder(tmp_path / "run", datasets.Dataset.from_dict({"text": list("abcde")}))
+
+    record(Trainer(model, arguments, train_dataset=data), recorder).train()
+
+    expected = []
+    for row in [0, 1, 3, 4]:
+        log_p = model(ids[row : row + 1]).logits[0].log_softmax(-1)
+        expected.append(-np.mean([float(log_p[t - 1, ids[row, t]].detach()) for t in range(3, 7)]))
+    loss = recorder._run.columns(["dynamics.loss"], 0, 5)["dynamics.loss"]
+    np.testing.assert_allclose(loss[[0, 1, 3, 4]], np.stack([expected, expected], axis=1), rtol=1e-5)
+    assert np.isnan(loss[2]).all()
+    scores = recorder.score(["loss:over=mean", "datamap"])
+    np.testing.assert_allclose(scores["datamap"][[0, 1, 3, 4]], np.exp(-np.array(expected)), rtol=1e-5)
+
+
+def test_token_losses_do_not_depend_on_how_they_are_cut(monkeypatch):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 5, 7), torch.randint(0, 7, (3, 5))
+    whole = token_losses(logits, labels, shift=True)
+    monkeypatch.setattr("curate.integrations.transformers.CHUNK", 1)
+
+    torch.testing.assert_close(token_losses(logits, labels, shift=True), whole)
+    assert token_losses(logits, labels, shift=False).shape == (3,)
+
+
+def test_the_trainer_still_has_what_the_recording_leans_on():
+    assert "_signature_columns" in inspect.getsource(Trainer._set_signature_columns_if_needed)
