@@ -11,6 +11,7 @@ _FACADE: dict[str, str] = {
     "Comparison": "curate.comparison:Comparison",
     "compare": "curate.stages.comparing:compare",
     "load": "curate.loading:load",
+    "report": "curate.stages.reporting:report",
     "score": "curate.stages.scoring:score",
     "select": "curate.stages.selecting:select",
 }
@@ -23,6 +24,6 @@ def __getattr__(name: str) -> object:
     if name in _FACADE:
         module, _, attribute = _FACADE[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
-    if name in ("samplers", "scorers", "testing"):
+    if name in ("distill", "integrations", "samplers", "scorers", "testing"):
         return importlib.import_module(f"curate.{name}")
     raise AttributeError(f"module 'curate' has no attribute {name!r}")

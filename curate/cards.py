@@ -47,10 +47,18 @@ def _provenance(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Ma
         "per class": "yes" if about["per_class"] else "",
         "seed": about["seed"],
         "scores": _scores(about["scores"]),
+        "decisions": _decisions(about.get("decisions")),
         "shared with a random pick": f"{report['overlap_with_random']:.1%} (a random pick would share {report['overlap_expected']:.1%})",
     }
     lines = ["## How the rows were chosen", "", "| | |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows.items() if value not in ("", None)), ""])
+
+
+def _decisions(decisions: Mapping[str, Any] | None) -> str:
+    if decisions is None:
+        return ""
+    dropped, fixed, kept = (decisions[name] for name in ("dropped", "fixed", "kept"))
+    return f"looked at by a person: {dropped:,} rows dropped, {fixed:,} relabelled, {kept:,} kept as they are"
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:

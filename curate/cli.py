@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from curate.commands import comparing, exporting, listing, mapping, scoring, selecting, showing
+from curate.commands import comparing, exporting, listing, mapping, reporting, scoring, selecting, showing
 from curate.errors import CurateError, did_you_mean
 
 
@@ -46,6 +46,7 @@ for _command in (
     showing.show,
     showing.verify,
     mapping.map_,
+    reporting.report,
 ):
     cli.add_command(_command)
 

@@ -38,6 +38,7 @@ class Selection:
     data: Dataset | None = field(default=None, repr=False)
     path: Path | None = None
     command: str = field(default="", repr=False)
+    fixes: Mapping[int, str] = field(default_factory=dict, repr=False)  # row → the label that it gets instead of its own
 
     @classmethod
     def open(cls, path: str | Path) -> "Selection":
@@ -70,8 +71,10 @@ class Selection:
 
     def dataset(self) -> "datasets.Dataset":
         """The selected rows as a `datasets.Dataset`, in row order, with the source's own features."""
-        if self.data is not None:
-            return self.data.table.select(self.rows)
+        table = self.data.table.select(self.rows) if self.data is not None else self._written()
+        return _relabelled(table, str(self.dataset_about["label"]), self.rows, self.fixes) if self.fixes else table
+
+    def _written(self) -> "datasets.Dataset":
         assert self.path is not None, "a selection is over data at hand or was opened from a folder"
         store = Store.open(self.path)
         if DATA not in store.tables:
@@ -102,3 +105,29 @@ class Selection:
     def _column(self, name: str) -> NDArray[Any]:
         chunks = [as_numpy(chunk) for chunk in self.table.column(name).chunks]
         return np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
+
+
+def table_of(table: pa.Table, order: NDArray[np.int64]) -> pa.Table:
+    """A selection's table with another order of picking."""
+    return table.set_column(table.column_names.index("order"), "order", pa.array(order))
+
+
+def _relabelled(table: "datasets.Dataset", label: str, rows: NDArray[np.int64], fixes: Mapping[int, str]) -> "datasets.Dataset":
+    """The rows with other labels where one is given, in the label column's own type: class codes, strings or numbers."""
+    feature = table.features[label]
+    names = getattr(feature, "names", None)
+    values = table.with_format("arrow")[label].to_pylist()
+    for position in np.flatnonzero(np.isin(rows, np.fromiter(fixes, np.int64, len(fixes)))).tolist():
+        name = fixes[int(rows[position])]
+        values[position] = names.index(name) if names else _as(feature.dtype, name)
+    order = table.column_names
+    return table.remove_columns(label).add_column(label, values, feature=feature).select_columns(order)
+
+
+def _as(dtype: str, name: str) -> str | int | float | bool:
+    """A class's name as a value of the label column."""
+    if dtype == "bool":
+        return name == "true"
+    if dtype.startswith(("int", "uint")):
+        return int(name)
+    return float(name) if dtype.startswith("float") else name

@@ -29,6 +29,7 @@ COMMANDS = (
     "export demo/subset --format arrow --out demo/arrow",
     "map demo/scores -o demo/map.png",
     f"compare {DATA} demo/subset --seeds 3 --steps 200 --batch-size 128 --lr 0.1 --scores demo/scores --out demo/comparison",
+    f"report demo/scores --data {DATA} --selection demo/subset --comparison demo/comparison -o demo/report.html",
 )
 
 
@@ -46,6 +47,7 @@ def main() -> None:
         "\ndemo/arrow          the same rows for datasets.load_from_disk"
         "\ndemo/map.png        the data map: what was easy, ambiguous and hard to learn"
         "\ndemo/comparison     every training of the comparison, as Arrow"
+        "\ndemo/report.html    all of it on one page: open it, and decide on the labels that look wrong"
         "\ndemo/suspects.png   the ten rows most likely to be mislabelled"
         f"\n\n{time.perf_counter() - started:,.0f} seconds in all"
     )

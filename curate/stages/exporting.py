@@ -14,8 +14,9 @@ import xxhash
 
 from curate.cards import selection_card
 from curate.data import Dataset
+from curate.decisions import apply, read_decisions
 from curate.disk import TEMPORARY, plain_os_errors
-from curate.errors import InputError, OptionError, OtherJobError, did_you_mean
+from curate.errors import InputError, OptionError, OtherJobError, UsageError, did_you_mean
 from curate.fingerprint import read_image_file
 from curate.progress import Progress, Silent
 from curate.reading import quiet
@@ -38,25 +39,27 @@ Columns = Mapping[str, pa.Array]
 
 
 def export(
-    selection: Selection | str | Path,
+    selection: Selection | str | Path | None,
     *,
     out: str | Path,
     format: str = "parquet",
     data: Dataset | None = None,
     scores: Scores | str | Path | None = None,
+    decisions: str | Path | None = None,
     push_to_hub: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a selection's rows to the folder `out` and returns it.
+    """Writes a selection's rows, or all of `data` where `selection` is None, to the folder `out` and returns it.
 
     `parquet` is a hub-ready folder (data/, card, selection.arrow), `arrow` a `save_to_disk` folder, `jsonl` one JSON object a line,
     `ids` the user's ids or row numbers one a line. `data` is the source, needed where the selection was written with rows only.
-    `scores` adds that store's scores as columns `score.NAME`. `push_to_hub="org/name"` uploads a parquet folder afterwards.
+    `scores` adds that store's scores as columns `score.NAME`. `decisions` is the review.csv of a report's page: rows to drop and labels to
+    put right, checked against `data`, which is needed for it. `push_to_hub="org/name"` uploads a parquet folder afterwards.
     OptionError for an unknown format or columns that it cannot hold.
     """
     progress = progress or Silent()
-    chosen = selection if isinstance(selection, Selection) else Selection.open(selection)
+    chosen = _chosen(selection, data)
     folder = Path(out)
     if format not in FORMATS:
         raise OptionError(f'No format "{format}".{did_you_mean(format, FORMATS)} There are: {", ".join(FORMATS)}.')
@@ -67,6 +70,10 @@ def export(
     if data is not None:
         chosen.require_dataset(data)
         chosen = replace(chosen, data=data)
+    if decisions is not None:
+        if chosen.data is None:
+            raise UsageError("Decisions are checked against the source: name it with --data DATA.")
+        chosen = apply(read_decisions(decisions, chosen.data), chosen)
     columns = _score_columns(scores, chosen) if scores is not None else {}
     if format != "ids":
         _refuse_unwritable(chosen.dataset(), format)
@@ -75,6 +82,16 @@ def export(
     if push_to_hub:
         push(folder, push_to_hub)
     return folder
+
+
+def _chosen(selection: Selection | str | Path | None, data: Dataset | None) -> Selection:
+    if selection is not None:
+        return selection if isinstance(selection, Selection) else Selection.open(selection)
+    if data is None:
+        raise UsageError("Nothing is named to export: give a selection's folder, or --data DATA for all of its rows.")
+    from curate.stages.selecting import everything
+
+    return everything(data)
 
 
 def write_folder(

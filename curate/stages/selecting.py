@@ -85,6 +85,14 @@ def select(
     return replace(chosen, path=folder)
 
 
+def everything(data: Dataset) -> Selection:
+    """The selection of all rows, in row order."""
+    rows, columns = np.arange(len(data)), Candidates(data, None, None)
+    job = _job(Request(None, None, None, None, None, None, False, None, 0), None, None, None, {})
+    report = _report(data, rows, np.ones(len(data)), None, columns, None, rows, 0, 0)
+    return Selection(_table(data, rows, np.ones(len(data))), describe_dataset(data), job, report, data=data)
+
+
 def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates:
     if scores is None:
         return Candidates(data, None, None)

@@ -1,0 +1,64 @@
+"""Whether the selection paid: accuracy of every arm with its interval, and the verdict."""
+
+from typing import Any, Final
+
+from curate.stages.report.context import Context, Section
+from curate.stages.report.drawing import Tick, ticks
+
+LINE: Final = 26  # units of height an arm takes in the drawing
+
+
+def section(context: Context) -> Section | None:
+    if context.comparison is None:
+        return None
+    summary = context.comparison.summary()
+    arms = [arm for arm in summary["arms"] if arm["accuracy"]["mean"] is not None]
+    if not arms:
+        return None
+    ends = [value for arm in arms for value in _interval(arm)]
+    low, high = min(ends), max(ends)
+    room = max(0.005, 0.05 * (high - low))
+    low, high = max(0.0, low - room), min(1.0, high + room)
+    lines = [_line(arm, low, high, i) for i, arm in enumerate(arms)]
+    marks = [Tick(tick.at, f"{100 * float(tick.text):g}") for tick in ticks(low, high)]
+    values = {
+        "lines": lines,
+        "ticks": marks,
+        "height": LINE * len(lines),
+        "seeds": len(summary["seeds"]),
+        "budget": summary.get("budget"),
+        "test_rows": (summary.get("test") or {}).get("rows"),
+        "scoring": summary.get("scoring_seconds"),
+    }
+    return Section("Does it pay?", "comparison.html", values)
+
+
+def _interval(arm: dict[str, Any]) -> tuple[float, float]:
+    accuracy = arm["accuracy"]
+    mean = accuracy["mean"]
+    return (mean, mean) if accuracy["low"] is None else (accuracy["low"], accuracy["high"])
+
+
+def _line(arm: dict[str, Any], low: float, high: float, index: int) -> dict[str, Any]:
+    def place(value: float) -> float:
+        return 100 * (min(max(value, low), high) - low) / (high - low)
+
+    left, right = _interval(arm)
+    mean = arm["accuracy"]["mean"]
+    minus = arm.get("minus_random") or {}
+    half = None if minus.get("low") is None else (minus["high"] - minus["low"]) / 2
+    return {
+        "name": arm["arm"],
+        "kind": arm["kind"],
+        "rows": arm["rows"],
+        "x": place(mean),
+        "x1": place(left),
+        "x2": place(right),
+        "y": LINE * (index + 0.5),
+        "accuracy": f"{100 * mean:.1f}" + (f" ± {50 * (right - left):.1f}" if right > left else ""),
+        "minus": "" if minus.get("mean") is None else f"{100 * minus['mean']:+.1f}" + ("" if half is None else f" ± {100 * half:.1f}"),
+        "verdict": arm.get("verdict") or "",
+        "seconds": "" if arm.get("seconds") is None else f"{arm['seconds']:.1f}",
+        "with_scoring": "" if arm.get("seconds_with_scoring") is None else f"{arm['seconds_with_scoring']:.1f}",
+        "failed": len(arm.get("failed", [])),
+    }
