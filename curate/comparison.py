@@ -30,8 +30,10 @@ SCHEMA: Final = pa.schema(
         **dict.fromkeys(METRICS, pa.float64()),
         "more": pa.string(),  # what else a training function of the user's own measured, as JSON
         "status": pa.string(),
+        "curve": pa.list_(pa.struct({"step": pa.int64(), "accuracy": pa.float64()})),  # on the way, on a part of the test rows
     }
 )
+TARGET: Final = 0.95  # of the accuracy on everything: time-to-accuracy is the time to this
 
 Floats = NDArray[np.float64]
 Verdict = Literal["better than random", "no better than random", "worse than random"]
@@ -132,7 +134,7 @@ class Comparison:
 
     @property
     def table(self) -> pa.Table:
-        """arm, seed, rows, steps, accuracy, worst_class, ece, loss, more, status, and the seconds of the fit out of the log."""
+        """arm, seed, rows, steps, accuracy, worst_class, ece, loss, more, status, curve, and the seconds of the fit out of the log."""
         lines = self._lines()
         seconds = self._seconds()
         table = pa.Table.from_pylist(lines, SCHEMA)
@@ -146,8 +148,13 @@ class Comparison:
         typical = {name: float(np.median(each)) if each else None for name, each in times.items()}
         scoring = self._scoring()
         arms = [self._arm(one, lines, values, typical, scoring) for one in job["arms"]]
+        target = _target(values[EVERYTHING]["accuracy"])
+        for arm in arms:
+            share, seconds_of = _share_to(target, [one for one in lines if one["arm"] == arm["arm"]]), arm["seconds"]
+            charged = arm.get("seconds_with_scoring", seconds_of)
+            arm["seconds_to_target"] = charged - (1 - share) * seconds_of if share is not None and seconds_of is not None else None
         kept = ("seeds", "budget", "steps", "epochs", "model", "train", "test", "excluded")
-        return {name: job.get(name) for name in kept} | {"scoring_seconds": scoring, "arms": arms}
+        return {name: job.get(name) for name in kept} | {"scoring_seconds": scoring, "target": target, "arms": arms}
 
     def _arm(
         self,
@@ -164,6 +171,9 @@ class Comparison:
         about |= {metric: asdict(estimate(list(values[name][metric].values()))) for metric in METRICS}
         about |= {"more": _more(own), "seconds": times[name]}
         about["failed"] = [{"seed": one["seed"], "status": one["status"]} for one in own if one["status"] is not None]
+        if arm["kind"] == "online":
+            about["minus_everything"] = asdict(paired_difference(values[name]["accuracy"], values[EVERYTHING]["accuracy"]))
+            about["steps_saved"] = _saved(own, [one for one in lines if one["arm"] == EVERYTHING])
         if arm["kind"] != "selection":
             return about
         for other in (*arm["baselines"], EVERYTHING):
@@ -191,6 +201,28 @@ class Comparison:
 
     def _scoring(self) -> float | None:
         return next((line["seconds"] for line in reversed(self.store.history()) if line["what"] == "scoring"), None)
+
+
+def _target(accuracies: Mapping[int, float]) -> float | None:
+    return TARGET * float(np.mean(list(accuracies.values()))) if accuracies else None
+
+
+def _share_to(target: float | None, lines: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of its steps after which an arm's mean accuracy has reached the target, by the places looked at; None if never."""
+    curves = [one["curve"] for one in lines if one.get("curve")]
+    if target is None or not curves or len({len(curve) for curve in curves}) != 1:
+        return None
+    mean = np.mean([[point["accuracy"] for point in curve] for curve in curves], axis=0)
+    reached = np.flatnonzero(mean >= target)
+    if not len(reached):
+        return None
+    return float(np.mean([curve[reached[0]]["step"] / curve[-1]["step"] for curve in curves]))
+
+
+def _saved(own: Sequence[Mapping[str, Any]], everything: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of steps that an arm makes fewer than everything does."""
+    ours, theirs = ([one["steps"] for one in lines if one["steps"]] for lines in (own, everything))
+    return 1 - float(np.mean(ours)) / float(np.mean(theirs)) if ours and theirs else None
 
 
 def _by_seed(lines: Sequence[Mapping[str, Any]], arm: str) -> dict[str, dict[int, float]]:

@@ -156,7 +156,7 @@ def _load_listed(room: Room, name: str) -> type[Any]:
         cls = methods("online_samplers")[name].target.partition(":")[2]
         raise UsageError(
             f'"{name}" chooses rows anew in every epoch, inside a training loop: DataLoader(train, sampler=curate.samplers.{cls}(…)). '
-            "docs/training.md shows the loop."
+            f"`curate compare DATA {name} --out DIR` tries it; docs/training.md shows the loop."
         )
     if name not in listed:
         raise UnknownNameError(f'No {noun(room)} named "{name}".{did_you_mean(name, listed)} `curate list {room}` shows all {len(listed)}.')

@@ -80,15 +80,18 @@ def comparison_lines(summary: Mapping[str, Any], where: str) -> str:
     arms = summary["arms"]
     shown = [name for name in ("accuracy", "worst_class", "ece") if any(arm[name]["mean"] is not None for arm in arms)]
     costed = any("seconds_with_scoring" in arm for arm in arms)
+    timed = any(arm.get("seconds_to_target") is not None for arm in arms)
     head = ["arm", "rows", *(name.replace("_", " ") + " %" for name in shown), "seconds", *(["with scoring"] if costed else [])]
+    head += ["to target"] if timed else []
     rows = [
         [
             arm["arm"],
             f"{arm['rows']:,}",
             *(_percent(arm[name]) for name in shown),
             *(f"{arm[name]:,.1f}" if arm.get(name) is not None else "" for name in ("seconds", "seconds_with_scoring")[: 1 + costed]),
+            *([f"{arm['seconds_to_target']:,.1f}" if arm.get("seconds_to_target") is not None else "never"] if timed else []),
             _percent(arm["minus_random"], signed=True) if "verdict" in arm else "",
-            arm.get("verdict") or "",
+            arm.get("verdict") or _online_verdict(arm),
         ]
         for arm in arms
     ]
@@ -103,11 +106,19 @@ def _remarks(summary: Mapping[str, Any], seeds: int) -> list[str]:
         lines += [f'"{arm["arm"]}" with seed {one["seed"]} came to nothing: {one["status"]}' for one in arm["failed"]]
         if "break_even" in arm:
             lines.append(f"{summary['scoring_seconds']:,.1f} s of scoring for {arm['arm']}: {_won_back(arm, summary['budget'])}")
+    if summary.get("target") is not None and any(arm.get("seconds_to_target") is not None for arm in summary["arms"]):
+        lines.append(f"to target: seconds until {100 * summary['target']:.1f} % accuracy, 95 % of that on everything, scoring charged")
     if seeds == 1:
         lines.append("One seed allows no interval and no verdict. Use --seeds 3 or more.")
     elif seeds == 2:
         lines.append("Two seeds allow wide intervals only; 3 or more are advised.")
     return ["", *lines] if lines else []
+
+
+def _online_verdict(arm: Mapping[str, Any]) -> str:
+    if arm["kind"] != "online" or arm.get("steps_saved") is None:
+        return ""
+    return f"{_percent(arm['minus_everything'], signed=True)} against everything, {arm['steps_saved']:.0%} of its steps saved"
 
 
 def _won_back(arm: Mapping[str, Any], budget: str | None) -> str:

@@ -11,7 +11,7 @@ from curate.terminal import comparison_lines, progress_for
 
 @click.command()
 @click.argument("data")
-@click.argument("selections", metavar="SELECTION…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("selections", metavar="SELECTION…", nargs=-1, required=True)
 @click.option("--test", metavar="DATA", help="Rows to test on, with DATA's columns; default its test split, else a fifth taken out of it.")
 @click.option("--seeds", type=int, default=5, show_default=True, metavar="K", help="Train everything K times; 3 or more are advised.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The first of them.")
@@ -25,8 +25,10 @@ from curate.terminal import comparison_lines, progress_for
 @click.option("--overwrite", is_flag=True, help="Start anew.")
 @reading
 @talking
-def compare(data: str, selections: tuple[Path, ...], as_json: bool, quiet: bool, **given: Any) -> None:
+def compare(data: str, selections: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
     """Train on selections, on as many random rows and on everything, and say whether the selections paid.
+
+    SELECTION is a folder that `curate select` wrote, or a sampler for training loops, such as rs2:share=0.3 or infobatch.
 
     curate compare train.parquet subset --test test.parquet --seeds 5 --out comparison
     """

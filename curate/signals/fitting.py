@@ -1,7 +1,7 @@
 """Trains a fresh model on some rows for a fixed number of steps, keeps nothing of the way, and says how good it is on a test set."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -17,46 +17,115 @@ from curate.signals.training import Recipe, optimizer_of, set_rate
 BATCH: Final = 512
 
 
+class Feed(Protocol):
+    """What a training is fed with: batches of positions in its rows, each with the share of the run that lies before it, 0 … 1."""
+
+    def batches(self) -> Iterator[tuple[Tensor, float]]: ...
+
+    def weight(self, picked: Tensor) -> Tensor:
+        """What the losses of a batch are multiplied by, (b,) float32."""
+        ...
+
+    def update(self, picked: Tensor, losses: Tensor) -> None:
+        """Is told the losses of a batch, (b,), before any weight."""
+        ...
+
+
+class Fixed:
+    """The same rows all along: `steps` full batches out of one random order after another; weights (k,) scaled to a mean of 1."""
+
+    def __init__(self, weights: NDArray[np.float64], size: int, steps: int, draw: torch.Generator) -> None:
+        self._weights = torch.from_numpy((weights / weights.mean()).astype(np.float32))
+        self._size, self._steps, self._draw = size, steps, draw
+
+    def batches(self) -> Iterator[tuple[Tensor, float]]:
+        for step, picked in enumerate(batches(len(self._weights), self._size, self._steps, self._draw)):
+            yield picked, step / self._steps
+
+    def weight(self, picked: Tensor) -> Tensor:
+        return self._weights[picked]
+
+    def update(self, picked: Tensor, losses: Tensor) -> None:
+        return None
+
+
+class Online:
+    """The rows that an online sampler chooses, epoch by epoch; after `steps` batches, where they are given, it ends."""
+
+    def __init__(self, sampler: Any, size: int, steps: int | None) -> None:
+        self._sampler, self._size, self._steps = sampler, size, steps
+
+    def batches(self) -> Iterator[tuple[Tensor, float]]:
+        done = 0
+        for epoch in range(self._sampler.epochs):
+            parts = torch.split(torch.tensor(list(self._sampler)), self._size)
+            for step, picked in enumerate(parts):
+                if done == self._steps:
+                    return
+                share = done / self._steps if self._steps else (epoch + step / len(parts)) / self._sampler.epochs
+                done += 1
+                yield picked, share
+
+    def weight(self, picked: Tensor) -> Tensor:
+        found: Tensor = self._sampler.weight(picked)
+        return found
+
+    def update(self, picked: Tensor, losses: Tensor) -> None:
+        self._sampler.update(picked, losses)
+
+
 def fit(
     model: nn.Module,
     inputs: Inputs,
     labels: NDArray[np.int64],
     rows: NDArray[np.int64],
-    weights: NDArray[np.float64],
+    feed: Feed,
     recipe: Recipe,
     *,
-    steps: int,
-    seed: int,
+    draw: torch.Generator,
     device: torch.device,
     task: Task,
-) -> None:
-    """Trains `model` in place on `rows` (k,), each row's loss times its weight (k,), which are scaled to a mean of 1.
+    watch: Callable[[float], None] | None = None,
+) -> int:
+    """Trains `model` in place on what the feed picks of `rows` (k,); returns how many steps that were.
 
-    Every step sees `batch_size` rows (all of them where there are fewer), so that equal steps are equal presentations whatever k is.
-    Order, augmentation and dropout depend on the seed alone, initial weights on how the model was built. Cost: `steps` training steps.
+    Order, augmentation and dropout depend on `draw` alone (`generator`), initial weights on how the model was built. `watch` is told
+    before each step how much of the run is done, 0 … 1, and may put the model into another mode. Cost: a training step a batch.
     """
-    keyed = KeyedRandom(seed, "fit").torch_seed()
-    torch.manual_seed(keyed)
-    draw = torch.Generator().manual_seed(keyed)
     chosen = torch.from_numpy(rows.copy())
     y = torch.from_numpy(labels[rows]).to(device)
-    scaled = torch.from_numpy((weights / weights.mean()).astype(np.float32)).to(device)
     optimizer = optimizer_of(model, recipe)
-    model.train()
-    for step, picked in enumerate(batches(len(rows), recipe.batch_size, steps, draw)):
-        set_rate(optimizer, recipe, step / steps)
+    steps = 0
+    for picked, share in feed.batches():
+        if watch is not None:
+            watch(share)
+        model.train()
+        set_rate(optimizer, recipe, min(share, 1.0))
         there = picked.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             logits = model(*inputs.batch(chosen[picked].to(device), draw))
         losses = nn.functional.cross_entropy(logits.float(), y[there], reduction="none")  # (b,)
+        feed.update(picked, losses)
         optimizer.zero_grad(set_to_none=True)
-        (losses * scaled[there]).mean().backward()  # type: ignore[no-untyped-call]
+        (losses * feed.weight(picked).to(device)).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         task.advance()
+        steps += 1
+    return steps
+
+
+def generator(seed: int) -> torch.Generator:
+    """The random numbers of one training: its own generator, and torch's, from which dropout draws."""
+    keyed = KeyedRandom(seed, "fit").torch_seed()
+    torch.manual_seed(keyed)
+    return torch.Generator().manual_seed(keyed)
 
 
 def batches(n: int, size: int, steps: int, draw: torch.Generator) -> Iterator[Tensor]:
-    """`steps` batches of min(size, n) positions in 0 … n-1, out of one random order after another; a batch may span two."""
+    """`steps` batches of min(size, n) positions in 0 … n-1, out of one random order after another; a batch may span two.
+
+    So every step sees `size` rows, and equal steps are equal presentations however many rows there are.
+    """
     size = min(size, n)
     rest = torch.empty(0, dtype=torch.int64)
     for _ in range(steps):

@@ -1,5 +1,6 @@
 """The arms of a comparison: which rows each one trains on, and which rows none may, because the test set holds them."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from curate.comparison import BASELINES, EVERYTHING
 from curate.data import Dataset
 from curate.errors import ColumnError, InputError, UsageError
 from curate.loading import load
-from curate.plugins import parse
+from curate.plugins import methods, parse
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.selection import Selection
@@ -21,7 +22,7 @@ from curate.selection import Selection
 HELD_OUT_SHARE: Final = 0.2
 SAME_SIZE: Final = 1.01  # selections within one per cent share a baseline, as large as the largest of them
 
-Kind = Literal["everything", "selection", "random", "class_random"]
+Kind = Literal["everything", "selection", "random", "class_random", "online"]
 Rows = NDArray[np.int64]
 Weights = NDArray[np.float64]
 
@@ -46,9 +47,12 @@ class Arm:
     rows: Rows | None = None
     weights: Weights | None = None
     baselines: tuple[str, ...] = ()
+    sampler: str | None = None  # an online one: it has all available rows, and chooses in every epoch
 
     def draw(self, seed: int, available: Rows, labels: Rows | None) -> tuple[Rows, Weights]:
         """The arm's rows for one seed, ascending, and their weights."""
+        if self.sampler is not None:
+            return available, np.ones(len(available))
         if self.rows is not None and self.weights is not None:
             return self.rows, self.weights
         rows = _drawn(self.kind, available, labels, self.size, KeyedRandom(seed, "compare", self.kind))
@@ -88,22 +92,48 @@ def excluded_rows(data: Dataset, held: Held | None, failed: Mapping[int, str]) -
     return {**dict.fromkeys(same.tolist(), "in_test"), **dict.fromkeys(held.taken.tolist(), "held_out"), **failed}
 
 
-def open_selections(selections: Any, data: Dataset) -> dict[str, Selection]:
-    """Selections by the name that their arm bears (of the folder, or as given); OtherDatasetError unless all are of `data`."""
+def open_selections(selections: Any, data: Dataset) -> dict[str, Selection | str]:
+    """Selections, and the specs of online samplers, by the name that their arm bears; OtherDatasetError unless all are of `data`."""
     given = selections if isinstance(selections, Mapping) else _named(selections)
     if not given:
-        raise UsageError("No selection is given. Name one or more folders that `curate select` wrote.")
+        raise UsageError("No selection is given. Name one or more folders that `curate select` wrote, or samplers such as rs2:share=0.3.")
+    online = {name: str(one) for name, one in given.items() if is_online(one)}
+    for spec in online.values():
+        _require_plain_online(spec)
+    given = {name: one for name, one in given.items() if name not in online}
     opened = {name: one if isinstance(one, Selection) else Selection.open(one) for name, one in given.items()}
     for name, selection in opened.items():
         if name == EVERYTHING or name.startswith(tuple(f"{kind}-" for kind in BASELINES)):
             raise UsageError(f'A selection cannot be called "{name}", which the table uses itself. Rename its folder.')
         selection.require_dataset(data)
-    return opened
+    return {**opened, **online}
 
 
-def make_arms(selections: Mapping[str, Selection], available: Rows, *, labelled: bool) -> list[Arm]:
+def is_online(one: object) -> bool:
+    """Whether what was named is an online sampler, rather than a folder of that name."""
+    return isinstance(one, str) and one.partition(":")[0] in methods("online_samplers") and not Path(one).exists()
+
+
+def _require_plain_online(spec: str) -> None:
+    """UsageError for a sampler that a comparison cannot build, because it needs scores of its own."""
+    plugin = parse("online_samplers", spec)
+    if "n" not in inspect.signature(plugin.cls).parameters:
+        raise UsageError(
+            f'"{plugin.name}" takes scores, which compare has none of. Use it in a loop of your own; docs/training.md shows one.'
+        )
+    for name in ("seed", "rank", "world"):
+        if name in plugin.options:
+            raise UsageError(f'compare sets {name} of "{plugin.name}" itself. Leave it out.')
+
+
+def make_arms(selections: Mapping[str, Selection | str], available: Rows, *, labelled: bool) -> list[Arm]:
     """Everything, the selections without the rows that are not available, and baselines for each of their sizes."""
-    chosen = [_of_selection(name, selection, available) for name, selection in selections.items()]
+    chosen = [_of_selection(name, one, available) for name, one in selections.items() if isinstance(one, Selection)]
+    online = [
+        Arm(name, "online", len(available), f"{one}, anew in every epoch", sampler=one)
+        for name, one in selections.items()
+        if isinstance(one, str)
+    ]
     size_of: dict[int, int] = {}
     for size in sorted({arm.size for arm in chosen}, reverse=True):
         size_of[size] = next((large for large in size_of.values() if large <= SAME_SIZE * size), size)
@@ -115,7 +145,7 @@ def make_arms(selections: Mapping[str, Selection], available: Rows, *, labelled:
     ]
     everything = Arm(EVERYTHING, "everything", len(available), "every row", available, np.ones(len(available)))
     paired = [replace(arm, baselines=tuple(f"{kind}-{size_of[arm.size]}" for kind in kinds)) for arm in chosen]
-    return [everything, *drawn, *paired]
+    return [everything, *drawn, *paired, *online]
 
 
 def _of_selection(name: str, selection: Selection, available: Rows) -> Arm:
@@ -136,8 +166,11 @@ def _of_selection(name: str, selection: Selection, available: Rows) -> Arm:
 def _named(selections: Any) -> dict[str, Selection | str | Path]:
     """By folder name; with the parent's before it where two folders are called the same, and by number where there is no folder."""
     given = [selections] if isinstance(selections, str | Path | Selection) else list(selections)
-    paths = [one.path if isinstance(one, Selection) else Path(one) for one in given]
-    short = [f"selection {i}" if path is None else path.resolve().name for i, path in enumerate(paths, 1)]
+    paths = [one.path if isinstance(one, Selection) else None if is_online(one) else Path(one) for one in given]
+    short = [
+        str(one) if is_online(one) else f"selection {i}" if path is None else path.resolve().name
+        for i, (one, path) in enumerate(zip(given, paths, strict=True), 1)
+    ]
     names = [
         name if short.count(name) == 1 or path is None else f"{path.resolve().parent.name}/{name}"
         for name, path in zip(short, paths, strict=True)

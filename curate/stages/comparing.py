@@ -59,9 +59,12 @@ def compare(
     of `RunOptions`), and the schedule is onecycle unless named. A selection's weights weigh the loss. `train="FILE.py:FUNCTION"` trains
     by the user's own `train(dataset, seed) -> metrics` instead. `scores` is the score store whose cost is charged.
 
-    The same call after a kill goes on where it stopped, and tries again what failed. Cost: for every seed one training on everything,
-    one on each selection, two on each size. Raises, before any training, OtherDatasetError for a selection of other data, ColumnError
-    for a test set of other columns or classes, OtherJobError where `out` holds another job; InputError where every training failed.
+    `selections` may also name online samplers, "rs2:share=0.3", which choose among all rows in every epoch.
+
+    The same call after a kill goes on where it stopped, and tries again what failed; with more seeds it trains those that are new.
+    Cost: for every seed one training on everything, one on each selection, two on each size. Raises, before any training,
+    OtherDatasetError for a selection of other data, ColumnError for a test set of other columns or classes, OtherJobError where
+    `out` holds another job; InputError where every training failed.
     """
     progress = progress or Silent()
     data = load(data)
@@ -72,7 +75,8 @@ def compare(
         known = _known(folder, data)
         each = [seed + i for i in range(seeds)]
         if train is not None:
-            weighted = any((one.weight != 1).any() for one in chosen.values())
+            _require_selections(chosen)
+            weighted = any((one.weight != 1).any() for one in chosen.values() if isinstance(one, Selection))
             own = FunctionTrainer(data, train, test, seed, weighted, progress)
             store = _do(_Job(data, own, chosen, each, progress), folder, known, {}, cost)
         else:
@@ -117,6 +121,12 @@ def _check(seeds: int, budget: str | None, steps: int | None, train: str | None,
         raise UsageError("--train trains by your own function, so --model, --epochs, --budget, --steps, --device and the like have no use.")
 
 
+def _require_selections(chosen: Mapping[str, Selection | str]) -> None:
+    online = [name for name, one in chosen.items() if isinstance(one, str)]
+    if online:
+        raise UsageError(f'"{online[0]}" chooses while training, and a training function of your own is given its rows beforehand.')
+
+
 def _known(folder: Path, data: Dataset) -> Store | None:
     """The comparison that is in the folder already, if any; OtherJobError for a store of another kind or of other data."""
     if not (folder / "manifest.json").is_file():
@@ -134,6 +144,13 @@ def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _grown(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The job with further seeds, where that is all that differs: a finished comparison may be given more."""
+    there, asked = known.get("seeds", []), wanted["seeds"]
+    same = {**known, "seeds": None} == {**wanted, "seeds": None}
+    return {"seeds": asked} if same and len(asked) > len(there) and asked[: len(there)] == there else None
+
+
 def _scoring_seconds(scores: Scores | str | Path, data: Dataset) -> float:
     """What scoring took by the store's log, its training runs included."""
     opened = scores if isinstance(scores, Scores) else Scores.open(scores)
@@ -144,7 +161,9 @@ def _scoring_seconds(scores: Scores | str | Path, data: Dataset) -> float:
 class _Job:
     """One call of `compare`: the arms, and which of them are trained already."""
 
-    def __init__(self, data: Dataset, trainer: Trainer, chosen: Mapping[str, Selection], seeds: list[int], progress: Progress) -> None:
+    def __init__(
+        self, data: Dataset, trainer: Trainer, chosen: Mapping[str, Selection | str], seeds: list[int], progress: Progress
+    ) -> None:
         self.data, self.trainer, self.seeds, self.progress = data, trainer, seeds, progress
         self.labels = data.labels if data.label is not None else None
         self.excluded = excluded_rows(data, trainer.held, trainer.failed)
@@ -165,7 +184,11 @@ class _Job:
         job = _as_json(job)
         if known is None:
             return Store.create(folder, "comparison", dataset=describe_dataset(self.data), job=job, settled=settled)
-        if known.job != job:
+        grown = _grown(known.job, job)
+        if grown is not None:
+            known.forget(HERE, [entry.file for entry in known.files(HERE)])  # the picture of fewer seeds
+            known.update(job=grown)
+        elif known.job != job:
             raise OtherJobError(
                 f'"{folder}" holds another comparison ({differences(known.job, job)[:300]}). Use another --out, or --overwrite.'
             )
@@ -201,16 +224,19 @@ class _Job:
         rows, weights = arm.draw(seed, self.available, self.labels)
         steps = self.trainer.steps(len(rows), len(self.available))
         line: dict[str, Any] = {"arm": arm.name, "seed": seed, "rows": len(rows), "steps": steps}
-        started, cpu = time.perf_counter(), time.process_time()
+        started = _clocks()
         try:
-            found = self.trainer.run(rows, weights, seed, steps, task)
+            fitted = self.trainer.run(arm, rows, weights, seed, steps, task)
         except FitFailed as error:
             line["status"] = str(error)
             self.progress.note(f'"{arm.name}" with seed {seed} came to nothing: {error}')
         else:
-            line |= {name: found.pop(name, None) for name in METRICS}
-            line["more"] = json.dumps(found, sort_keys=True) if found else None
-            store.log("fit", arm=arm.name, seed=seed, wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
+            more = {name: value for name, value in fitted.metrics.items() if name not in METRICS}
+            line |= {name: fitted.metrics.get(name) for name in METRICS}
+            line |= {"steps": fitted.steps, "more": json.dumps(more, sort_keys=True) if more else None}
+            line["curve"] = [{"step": step, "accuracy": accuracy} for step, accuracy in fitted.curve] or None
+            wall, used = (now - then - aside for now, then, aside in zip(_clocks(), started, fitted.aside, strict=True))
+            store.log("fit", arm=arm.name, seed=seed, wall=wall, cpu=used)
         if steps is None:
             task.advance()
         store.add_shard(ARMS, file, pa.Table.from_pylist([line], SCHEMA))
@@ -248,6 +274,10 @@ class _Job:
 
 
 _EXCLUDED: Final = pa.schema({"row": pa.int64(), "reason": pa.string()})
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def _file(arm: int, seed: int) -> str:

@@ -2,9 +2,10 @@
 
 import inspect
 import math
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from curate.data import Dataset
 from curate.errors import InputError, UsageError
+from curate.plugins import parse
 from curate.progress import Progress, Silent, Task
 from curate.stages import running
-from curate.stages.arms import Held, Rows, Weights, held_rows
+from curate.stages.arms import Arm, Held, Rows, Weights, held_rows
 from curate.stages.running import RunOptions
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 # No score is read from these runs, so the rate may fall, which makes the last step less a matter of luck.
 SCHEDULE: Final = "onecycle"
+WATCHED: Final = 10  # so often the accuracy is looked at on the way
+WATCHED_ROWS: Final = 2_000  # on so many test rows
 
 
 def plan(data: Dataset, options: RunOptions) -> "tuple[Proxy, Recipe]":
@@ -34,6 +38,19 @@ def plan(data: Dataset, options: RunOptions) -> "tuple[Proxy, Recipe]":
 
 class FitFailed(Exception):
     """One training came to nothing; the text goes into the table, and the other arms go on."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one training came to: its metrics, how many steps it made, how many rows it visited, and its accuracy on the way, by step.
+
+    `aside` are the wall and CPU seconds that looking on the way took, which the training is not charged.
+    """
+
+    metrics: Mapping[str, float]
+    steps: int | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    aside: tuple[float, float] = (0.0, 0.0)
 
 
 class Trainer(Protocol):
@@ -52,8 +69,8 @@ class Trainer(Protocol):
         """How many steps an arm of `rows` rows makes where there are `everything` in all; None where that is not ours to say."""
         ...
 
-    def run(self, rows: Rows, weights: Weights, seed: int, steps: int | None, task: Task) -> dict[str, float]:
-        """The metrics of one model trained on these rows; FitFailed where there are none."""
+    def run(self, arm: Arm, rows: Rows, weights: Weights, seed: int, steps: int | None, task: Task) -> "Fitted":
+        """One model trained on these rows; FitFailed where nothing came of it."""
         ...
 
 
@@ -95,25 +112,42 @@ class ProxyTrainer:
         counted = rows if self.budget == "epochs" else everything
         return self._asked or self.recipe.epochs * math.ceil(counted / self.recipe.batch_size)
 
-    def run(self, rows: Rows, weights: Weights, seed: int, steps: int | None, task: Task) -> dict[str, float]:
-        from curate.signals.fitting import fit, quality
+    def run(self, arm: Arm, rows: Rows, weights: Weights, seed: int, steps: int | None, task: Task) -> Fitted:
+        from curate.signals.fitting import Feed, Fixed, Online, fit, generator, quality
 
         assert steps is not None, "this trainer says itself how many steps there are"
-        model = self._model(seed)
-        fit(model, self.inputs, self.labels, rows, weights, self.recipe, steps=steps, seed=seed, device=self.device, task=task)
+        model, draw = self._model(seed), generator(seed)
+        size = self.recipe.batch_size
+        feed: Feed
+        if arm.sampler is None:
+            feed = Fixed(weights, size, steps, draw)
+        else:
+            sampler = online_sampler(arm.sampler, len(rows), self.recipe.epochs, size, steps, seed, by_steps=self.budget == "steps")
+            feed = Online(sampler, size, steps if self.budget == "steps" else None)
+        watch = _Watch(lambda: self._accuracy(model), steps)
+        made = fit(model, self.inputs, self.labels, rows, feed, self.recipe, draw=draw, device=self.device, task=task, watch=watch)
         found = quality(model, self.test, self.held.data.labels, self.test_rows, self.device)
         if math.isnan(found["loss"]):
             raise FitFailed(f"training diverged (lr {self.recipe.lr}, {self.recipe.optimizer}); use a lower --lr")
-        return found
+        curve = tuple((round(share * made), accuracy) for share, accuracy in watch.seen)
+        return Fitted(found, made, (*curve, (made, found["accuracy"])), watch.aside)
+
+    def _accuracy(self, model: Any) -> float:
+        """On the way a part of the test rows will do."""
+        from curate.signals.fitting import quality
+
+        return quality(model, self.test, self.held.data.labels, self.test_rows[:WATCHED_ROWS], self.device)["accuracy"]
 
     def _warm_up(self) -> None:
         """One step for nothing: what a process loads for its first would else be charged to the first arm."""
-        from curate.signals.fitting import fit
+        from curate.signals.fitting import Fixed, fit, generator
 
         rows = np.setdiff1d(np.arange(min(len(self.labels), 4096)), list(self.failed))[:2]
         if len(rows) == 2:
             with Silent().task("warm up", 1) as task:
-                fit(self._model(0), self.inputs, self.labels, rows, np.ones(2), self.recipe, steps=1, seed=0, device=self.device, task=task)
+                draw = generator(0)
+                feed = Fixed(np.ones(2), self.recipe.batch_size, 1, draw)
+                fit(self._model(0), self.inputs, self.labels, rows, feed, self.recipe, draw=draw, device=self.device, task=task)
 
     def _model(self, seed: int) -> Any:
         from curate.signals.training import seeded
@@ -145,7 +179,7 @@ class FunctionTrainer:
     def steps(self, rows: int, everything: int) -> None:
         return None
 
-    def run(self, rows: Rows, weights: Weights, seed: int, steps: int | None, task: Task) -> dict[str, float]:
+    def run(self, arm: Arm, rows: Rows, weights: Weights, seed: int, steps: int | None, task: Task) -> Fitted:
         extra: dict[str, Any] = {}
         if "test" in self._takes and self.held is not None:
             extra["test"] = self.held.data.table
@@ -155,7 +189,38 @@ class FunctionTrainer:
             found = self._train(self.data.table.select(rows), seed, **extra)
         except Exception as error:  # the user's own code may raise anything, and costs its arm alone
             raise FitFailed(_said(error)) from error
-        return _checked(found)
+        return Fitted(_checked(found))
+
+
+class _Watch:
+    """Looks at the accuracy at ten places of the run, evenly spaced, before its end."""
+
+    def __init__(self, accuracy: Callable[[], float], steps: int) -> None:
+        self._accuracy = accuracy
+        self._next = 1 / WATCHED if steps >= 2 * WATCHED else math.inf
+        self.seen: list[tuple[float, float]] = []
+        self.aside = (0.0, 0.0)
+
+    def __call__(self, share: float) -> None:
+        if share < self._next:
+            return
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.seen.append((share, self._accuracy()))
+        self._next = (math.floor(share * WATCHED + 1e-9) + 1) / WATCHED
+        self.aside = (self.aside[0] + time.perf_counter() - wall, self.aside[1] + time.process_time() - cpu)
+
+
+def online_sampler(spec: str, n: int, epochs: int, batch_size: int, steps: int, seed: int, *, by_steps: bool) -> Any:
+    """An online sampler over `n` rows. Where steps are held equal, one whose epochs have a known size makes as many epochs as they take.
+
+    One that reads losses (`infobatch`, `seta`) makes `epochs` epochs whatever the budget, so that what it saves is seen.
+    """
+    plugin = parse("online_samplers", spec)
+    built = plugin.cls(n, epochs, **plugin.options, seed=seed, rank=0, world=1)
+    if by_steps and not plugin.cls.reads_losses:
+        a_epoch = math.ceil(built.expected_rows(0) / batch_size)
+        built = plugin.cls(n, max(1, math.ceil(steps / a_epoch)), **plugin.options, seed=seed, rank=0, world=1)
+    return built
 
 
 def about_test(held: Held, rows: int) -> dict[str, Any]:

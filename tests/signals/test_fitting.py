@@ -4,7 +4,7 @@ import torch
 
 import curate
 from curate.progress import Silent
-from curate.signals.fitting import batches, fit, quality
+from curate.signals.fitting import Fixed, batches, fit, generator, quality
 from curate.signals.inputs import prepare
 from curate.signals.models import MLP
 from curate.signals.training import Recipe, seeded
@@ -25,7 +25,9 @@ def trained(data, rows, weights=None, *, seed=0, steps=20, recipe=RECIPE):
     model = seeded(lambda: MLP(inputs.shape, 3), seed)
     weights = np.ones(len(rows)) if weights is None else weights
     with Silent().task("", 1) as task:
-        fit(model, inputs, data.labels, rows, weights, recipe, steps=steps, seed=seed, device=CPU, task=task)
+        draw = generator(seed)
+        feed = Fixed(weights, recipe.batch_size, steps, draw)
+        fit(model, inputs, data.labels, rows, feed, recipe, draw=draw, device=CPU, task=task)
     return model, inputs
 
 

@@ -504,3 +504,89 @@ def test_a_selection_of_other_rows_is_exit_3_on_the_command_line(tmp_path):
 def test_an_opened_comparison_is_the_one_that_was_made(made):
     assert Comparison.open(made.path).summary() == made.summary()
     assert made.table.column_names[-1] == "seconds" and min(made.table.column("seconds").to_pylist()) > 0
+
+
+def test_a_finished_comparison_is_given_more_seeds(data, test_set, tmp_path):
+    selection = random_rows(data, 50)
+    two = {"test": test_set, "seeds": 2, "steps": 4, **FEW}
+    whole = curate.compare(data, [selection], out=tmp_path / "whole", **{**two, "seeds": 3})
+    curate.compare(data, [selection], out=tmp_path / "grown", **two)
+
+    grown = curate.compare(data, [selection], out=tmp_path / "grown", **{**two, "seeds": 3})
+
+    assert contents(grown.path) == contents(whole.path)
+    assert sum(line["what"] == "fit" for line in Store.open(grown.path).history()) == 4 * 3
+    with pytest.raises(OtherJobError):
+        curate.compare(data, [selection], out=tmp_path / "grown", **two, seed=1)
+
+
+def test_time_to_accuracy_is_read_from_the_way_there_with_scoring_charged(data, test_set, tmp_path):
+    selection = random_rows(data, 60)
+    scores = curate.score(data, ["random", "aum"], out=tmp_path / "scores", epochs=3)
+    made = curate.compare(data, [selection], out=tmp_path / "c", test=test_set, seeds=2, steps=60, scores=scores, **FEW)
+
+    summary = made.summary()
+
+    everything, chosen = summary["arms"][0], summary["arms"][-1]
+    assert summary["target"] == pytest.approx(0.95 * everything["accuracy"]["mean"])
+    curves = [line["curve"] for line in made.table.to_pylist() if line["arm"] == "everything"]
+    assert [point["step"] for point in curves[0]] == [6 * i for i in range(1, 11)]
+    mean = np.mean([[point["accuracy"] for point in curve] for curve in curves], axis=0)
+    first = int(np.argmax(mean >= summary["target"]))
+    assert everything["seconds_to_target"] == pytest.approx((first + 1) / 10 * everything["seconds"])
+    assert chosen["seconds_to_target"] >= summary["scoring_seconds"]
+
+
+def test_online_samplers_are_arms_and_say_what_they_save(data, test_set, tmp_path):
+    made = curate.compare(
+        data, ["rs2:share=0.2", "infobatch"], out=tmp_path / "c", test=test_set, seeds=2, epochs=8, batch_size=10, budget="epochs"
+    )
+
+    arms = by_name(made)
+
+    assert arms["everything"]["steps"] == 8 * 15
+    assert arms["rs2:share=0.2"]["steps"] == 8 * 3 and arms["rs2:share=0.2"]["steps_saved"] == pytest.approx(0.8)
+    assert 0 < arms["infobatch"]["steps_saved"] < 0.5
+    assert arms["infobatch"]["minus_everything"]["seeds"] == 2
+    assert "random-30" not in arms
+
+
+def test_where_steps_are_equal_a_sampler_of_known_size_makes_as_many(data, test_set, tmp_path):
+    made = curate.compare(data, ["rs2:share=0.2", "seta"], out=tmp_path / "c", test=test_set, seeds=1, steps=40, batch_size=10, epochs=4)
+
+    arms = by_name(made)
+
+    assert arms["rs2:share=0.2"]["steps"] == arms["everything"]["steps"] == 40
+    assert arms["seta"]["steps"] <= 40
+
+
+def test_a_killed_comparison_with_an_online_sampler_goes_on_with_the_same_bytes(data, test_set, tmp_path):
+    options = {"test": test_set, "seeds": 2, "epochs": 3, "batch_size": 10}
+    whole = curate.compare(data, ["infobatch"], out=tmp_path / "whole", **options)
+    part = curate.compare(data, ["infobatch"], out=tmp_path / "part", **options)
+    Store.open(part.path).forget("arms", ["arm-001-seed-1.arrow"])
+
+    again = curate.compare(data, ["infobatch"], out=tmp_path / "part", **options)
+
+    assert contents(again.path) == contents(whole.path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("weighted", UsageError, "takes scores, which compare has none of"),
+        ("rs2:seed=3", UsageError, "sets seed"),
+        ("rs2:shares=0.3", UnknownNameError, 'Did you mean "share"'),
+        ("rs3", InputError, "not a store"),
+    ],
+)
+def test_an_online_sampler_that_cannot_be_an_arm_is_refused(data, tmp_path, spec, error, message):
+    with pytest.raises(error, match=message):
+        curate.compare(data, [spec], out=tmp_path / "c")
+
+
+def test_a_function_of_ones_own_takes_no_online_sampler(data, tmp_path):
+    (tmp_path / "mine.py").write_text("def train(dataset, seed):\n    return {'accuracy': 0.5}\n")
+
+    with pytest.raises(UsageError, match="given its rows beforehand"):
+        curate.compare(data, ["rs2"], out=tmp_path / "c", train=f"{tmp_path / 'mine.py'}:train")

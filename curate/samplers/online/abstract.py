@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ class AbstractOnline(Sampler[int]):
     weights, 8 for the order.
     """
 
-    name: str
+    name: ClassVar[str]
+    reads_losses: ClassVar[bool]  # whether an epoch's rows follow from the losses before it
 
     def __init__(self, n: int, epochs: int, seed: int, rank: int | None, world: int | None) -> None:
         if n < 1 or epochs < 1:

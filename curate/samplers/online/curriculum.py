@@ -24,6 +24,7 @@ class Curriculum(AbstractOnline):
     """
 
     name = "curriculum"
+    reads_losses = False
 
     def __init__(
         self,

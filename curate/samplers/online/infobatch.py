@@ -25,6 +25,7 @@ class InfoBatch(AbstractOnline):
     """
 
     name = "infobatch"
+    reads_losses = True
 
     def __init__(
         self,

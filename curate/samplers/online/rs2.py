@@ -18,6 +18,7 @@ class RS2(AbstractOnline):
     """
 
     name = "rs2"
+    reads_losses = False
 
     def __init__(
         self,

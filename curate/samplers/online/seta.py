@@ -26,6 +26,7 @@ class SeTa(AbstractOnline):
     """
 
     name = "seta"
+    reads_losses = True
 
     def __init__(
         self,

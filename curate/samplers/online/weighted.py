@@ -22,6 +22,7 @@ class Weighted(AbstractOnline):
     """
 
     name = "weighted"
+    reads_losses = False
 
     def __init__(
         self,
