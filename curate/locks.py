@@ -1,6 +1,7 @@
 """One writer a folder: an operating-system lock, so that a killed process leaves none behind."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +11,21 @@ from curate.disk import plain_os_errors
 from curate.errors import OtherJobError
 
 LOCK = ".lock"
+LOOK_AGAIN = 0.2  # seconds
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; OtherJobError at once where another process has it. Readers need no lock."""
+def locked(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Holds the folder's lock; OtherJobError where another process has it for longer than `wait` seconds. Readers need no lock."""
     path = folder / LOCK
     with plain_os_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         file = open(path, "ab")
     with file:
-        if not _take(file):
+        until = time.monotonic() + wait
+        while not (taken := _take(file)) and time.monotonic() < until:
+            time.sleep(LOOK_AGAIN)
+        if not taken:
             raise OtherJobError(f'Another process is writing in "{folder}". Wait for it to end, or choose another --out.')
         yield
 

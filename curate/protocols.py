@@ -1,7 +1,7 @@
 """The whole surface that a plug-in meets: what a scorer and a sampler are, and what they are handed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,19 @@ class Scorer(Protocol):
     def merge(self, states: Sequence[State]) -> State: ...
 
     def score(self, shard: Shard, state: State | None) -> Columns: ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """What a scorer is besides, if it needs something heavy (a model, a client): it gets it in `open` and lets go of it in `close`.
+
+    `open` is called once in every process that scores shards, before the first of them; `device` is "cpu", "cuda", …. `__init__` does no
+    work, and what was opened crosses to no other process.
+    """
+
+    def open(self, device: str) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class PerRow:

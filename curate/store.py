@@ -148,20 +148,23 @@ class Store:
         """Writes an Arrow file of one record batch, flushes, renames, and only then enters it in the manifest."""
         path = self.path / table / file
         write_whole(path, lambda temporary: write_arrow(temporary, data))
-        return self.enter(table, entry_of(path, first=first, rows=data.num_rows, failed=failed))
+        entry = entry_of(path, first=first, rows=data.num_rows, failed=failed)
+        self.enter(table, entry)
+        return entry
 
     def add_file(self, table: str, file: str, write: Callable[[Path], object]) -> Entry:
         """The same for a file that is not Arrow (weights)."""
         path = self.path / table / file
         write_whole(path, write)
-        return self.enter(table, entry_of(path))
+        entry = entry_of(path)
+        self.enter(table, entry)
+        return entry
 
-    def enter(self, table: str, *entries: Entry) -> Entry:
+    def enter(self, table: str, *entries: Entry) -> None:
         """Notes finished files in the manifest, whoever wrote them, and saves it once."""
         for entry in entries:
             self._table(table)["files"][entry.file] = entry
         self.save()
-        return entries[-1]
 
     def drop_table(self, table: str) -> None:
         """Strikes a whole table, then deletes its folder."""
@@ -240,6 +243,12 @@ class Store:
         line = json.dumps({"when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "what": what, **facts})
         with plain_os_errors(self.path / LOG), open(self.path / LOG, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+    def take_log(self, other: "Store") -> None:
+        """Appends the lines of another store's log: what was spent on what is now here."""
+        if (other.path / LOG).is_file():
+            with plain_os_errors(self.path / LOG), open(self.path / LOG, "a", encoding="utf-8") as file:
+                file.write((other.path / LOG).read_text(encoding="utf-8"))
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl; one that a kill or a full disk cut short is left out."""

@@ -24,6 +24,12 @@ from curate.terminal import progress_for, score_lines
 @click.option("--max-failures", default="1%", show_default=True, help="How many rows may fail before the job stops with exit 5.")
 @click.option("--shard-rows", type=int, metavar="N", help="Rows a shard; default 65,536 (more for very long sets).")
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes that score shards.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where shards are scored.")
+@click.option("--ray-address", metavar="HOST:PORT|auto", help="The Ray cluster to use; default one of this machine.")
+@click.option("--worker-gpus", type=float, default=0.0, show_default=True, metavar="G", help="GPUs, or a share of one, a Ray worker takes.")
+@click.option(
+    "--shard", metavar="I/N|auto", help="Do the I-th of N parts; auto: of a Slurm array or torchrun. Without it parts are joined."
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Start anew.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would do, with time, memory and disk.")
@@ -47,6 +53,10 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
     from curate.stages import showing
 
     about = showing.describe(scores.path)
+    if given["shard"] is not None:
+        said = f"part {given['shard']} is done; the same command without --shard joins the parts, and does what is missing"
+        say(as_json, about, f"{scores.path}: {said}")
+        return
     names = [one.name for one in scoring.ask(scorers)]
     source = shlex.join([data, *reading_options()])
     follow = f"\n\nnext: curate select {source} --scores {scores.path} --by {names[0]} --sampler top --budget 90% --out subset"

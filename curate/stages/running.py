@@ -105,6 +105,7 @@ class Trainer:
         self.data, self.proxy, self.recipe, self.settled = data, proxy, recipe, settled
         self.max_failures, self.progress = max_failures, progress
         self.device = torch.device(settled["device"])
+        self.wait = 0.0  # seconds for another process to finish the run
         self._inputs: Inputs | None = None
         self._failed: dict[int, str] = {}
 
@@ -131,7 +132,7 @@ class Trainer:
 
         job = {"model": self.proxy.name, "seed": seed, **as_json(self.recipe)}
         path = folder / run_key({**job, "label": self.data.label, "inputs": self.data.inputs})
-        with locked(path):
+        with locked(path, wait=self.wait):
             if (path / "manifest.json").is_file():
                 store = Store.open(path)
                 for fault in store.drop_damaged():

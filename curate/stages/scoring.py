@@ -3,10 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +15,20 @@ from curate.errors import InputError, OptionError, OtherDatasetError, OtherJobEr
 from curate.loading import load
 from curate.locks import locked
 from curate.plugins import Plugin, options_of, parse
-from curate.progress import Progress, Silent
-from curate.protocols import Scorer
+from curate.progress import Progress, Silent, Task
+from curate.protocols import Opens, Scorer
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
-from curate.stages import running, shards
+from curate.stages import engines, parts, running, shards
+from curate.stages.engines import Engine
+from curate.stages.parts import Part
 from curate.stages.running import RunOptions
 from curate.stages.shards import RUN_SIGNALS, ShardTask
-from curate.store import Fault, Store, default_shard_rows, shard_name, shard_ranges, writing
+from curate.store import Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
+
+OPENING = 60.0  # seconds that a part waits for others to have opened the store
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ def score(
     max_failures: float = 0.01,
     shard_rows: int | None = None,
     workers: int = 1,
+    engine: str = "local",
+    ray_address: str | None = None,
+    worker_gpus: float = 0.0,
+    shard: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -68,6 +73,10 @@ def score(
     The same call after a kill goes on where it stopped.
     `from_store` takes row-local scores over for every row whose content is unchanged.
 
+    Shards are scored in this process, in `workers` of this machine, or with `engine="ray"` in as many actors of a Ray cluster, of
+    which each takes `worker_gpus` GPUs. `shard="I/N"` does the I-th of N parts of the shards, for N processes that know nothing of each
+    other; the same call without it joins the parts and does what is missing. The result is the same whichever it was.
+
     Raises OptionError and ColumnError before any work, OtherJobError where `out` holds another job, TooManyFailuresError where more
     than a share `max_failures` of the rows cannot be scored.
     """
@@ -76,11 +85,26 @@ def score(
     data = load(data)
     asked = ask(scorers)
     check_before(data, asked, run, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
-    with writing(folder, overwrite=overwrite):
-        job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
-        job.max_failures, job.workers = max_failures, workers
-        job.borrow(from_store)
-        job.do()
+    part = None if shard is None else Part.parse(shard)
+    if part is not None and overwrite:
+        raise UsageError("--shard adds to what other processes write, so it does not go with --overwrite. Empty the folder first.")
+    refuse_foreign(folder)
+    with engines.engine(engine, workers, ray_address, worker_gpus, progress) as runner:
+
+        def opened() -> _Job:
+            job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
+            job.max_failures, job.engine = max_failures, runner
+            job.borrow(from_store)
+            return job
+
+        if part is None:
+            with writing(folder, overwrite=overwrite):
+                opened().do()
+        else:
+            with locked(folder, wait=OPENING):
+                job = opened()
+                job.announce()
+            job.do_part(part)
     return Scores.open(folder)
 
 
@@ -96,6 +120,10 @@ def plan(
     max_failures: float = 0.01,
     shard_rows: int | None = None,
     workers: int = 1,
+    engine: str = "local",
+    ray_address: str | None = None,
+    worker_gpus: float = 0.0,
+    shard: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
     **options: Any,
@@ -107,10 +135,13 @@ def plan(
     data = load(data)
     asked = ask(scorers)
     check_before(data, asked, run, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    part = None if shard is None else Part.parse(shard)
+    engines.check(engine, ray_address)
     trains = any(one.reads_run for one in asked) and run is None
     known = None if overwrite or not (Path(out) / "manifest.json").is_file() else Store.open(out).job["run"]
     every = [seed + i for i in range(seeds or 1)]
     planned: dict[str, Any] = {"rows": len(data), "modality": data.modality, "label": data.label, "scorers": [one.name for one in asked]}
+    planned |= {"engine": engine, "workers": workers, "part": part and part.name}
     planned |= {"model": None, "epochs": None, "seeds": every, "device": device, "shard_rows": shard_rows or default_shard_rows(len(data))}
     cost = {"seconds": len(asked) * len(data) * 1e-6, "memory": 100.0 * len(data), "disk": len(asked) * 24.0 * len(data)}
     if trains:
@@ -166,7 +197,7 @@ class _Job:
     """One call of `score`: what the store says and what was asked for, brought together, then done."""
 
     max_failures = 0.01
-    workers = 1
+    engine: Engine = engines.Here()
 
     def __init__(
         self,
@@ -181,7 +212,7 @@ class _Job:
         shard_rows: int | None,
         progress: Progress,
     ) -> None:
-        self.data, self.folder, self.progress = data, folder, progress
+        self.data, self.folder, self.progress, self.wanted = data, folder, progress, asked
         self.needs_run = any(one.reads_run for one in asked)
         self.given_runs = running.reuse(run, data) if run is not None else []
         self.borrowed: Scores | None = None
@@ -196,7 +227,8 @@ class _Job:
     def _open(self, seed: int, seeds: int | None, device: str, shard_rows: int | None) -> Store:
         found = [run.seed for run in self.given_runs] or [seed + i for i in range(seeds or 1)]
         if not (self.folder / "manifest.json").is_file() or _is_blank(Store.open(self.folder)):
-            settled = running.settle_machine(device) if self.needs_run else {}
+            opens = any(isinstance(one.scorer, Opens) for one in self.wanted)
+            settled = running.settle_machine(device) if self.needs_run or opens else {}
             settled["shard_rows"] = shard_rows or default_shard_rows(len(self.data))
             return Store.create(
                 self.folder, "scores", dataset=describe_dataset(self.data), job={"seeds": found, "run": None}, settled=settled
@@ -254,15 +286,32 @@ class _Job:
             self.borrowed = Scores.open(path)
             self.borrowed.store.require_whole(self.borrowed.store.tables)
 
-    def do(self) -> None:
-        running.require_room(self.folder, 36.0 * len(self.data) * (self.epochs * len(self.seeds) + len(self.asked)))
+    def announce(self) -> None:
+        """Writes down which run the scores are of."""
         if self.needs_run:
             self.store.update(job={"run": self._known})
+
+    def do(self) -> None:
+        self._require_room()
+        self.announce()
+        joined = parts.join(self.store)
+        if joined:
+            self.progress.note(f"Joined the parts {', '.join(joined)}.")
         self._report(self.store.drop_damaged())
         self._write_rows()
-        requires = {name for one in self.asked for name in one.scorer.requires}
-        runs = self._runs(requires) if self.needs_run else []
-        self._score_all(runs)
+        self._score_all(self._runs(wait=0.0), self.store, None)
+
+    def do_part(self, part: Part) -> None:
+        """This process's shards. The run is trained by whoever comes first; the others wait for it."""
+        self._require_room()
+        if self.needs_run and part.of > 1:
+            self.progress.note("The run is trained by the part that comes first, or was already; the others wait for it.")
+        runs = self._runs(wait=float("inf"))
+        with parts.part_store(self.store, part) as own:
+            self._score_all(runs, own, part)
+
+    def _require_room(self) -> None:
+        running.require_room(self.folder, 36.0 * len(self.data) * (self.epochs * len(self.seeds) + len(self.asked)))
 
     def _report(self, faults: Sequence[Fault]) -> None:
         for fault in faults:
@@ -277,10 +326,14 @@ class _Job:
                 table = pa.table({"row": np.arange(first, stop), "hash": self.data.row_hashes[first:stop]})
                 self.store.add_shard(ROWS, shard_name(index), table, first=first)
 
-    def _runs(self, requires: set[str]) -> "list[Run]":
+    def _runs(self, *, wait: float) -> "list[Run]":
+        if not self.needs_run:
+            return []
+        requires = {name for one in self.asked for name in one.scorer.requires}
         if self.given_runs:
             return self._complete(requires)
         trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress)
+        trainer.wait = wait
         with running.machine(self.store.settled):
             return [trainer.run(self.folder / "runs", seed, requires) for seed in self.seeds]
 
@@ -295,36 +348,45 @@ class _Job:
                     trainer.evaluate(run, requires)
         return self.given_runs
 
-    def _score_all(self, runs: "Sequence[Run]") -> None:
+    def _score_all(self, runs: "Sequence[Run]", target: Store, part: Part | None) -> None:
+        """Scores what is missing into `target`, the store itself or a part of it."""
         failed = _failed(runs, self.data, self.asked)
         running.require_few_failures(failed, len(self.data), self.max_failures)
-        total = len(self.asked) * len(self.data)
-        pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) if self.workers > 1 else None
-        with pool or nullcontext(), self.progress.task("score", total) as task:
+        with self.progress.task("score", len(self.asked) * len(self.data)) as task:
             for one in self.asked:
                 started, cpu = time.perf_counter(), _cpu_seconds()
                 self.store.describe(one.name, self._about(one, runs))
-                if self._score_one(one, runs, failed, pool):
-                    self.store.log("score", scorer=one.name, wall=time.perf_counter() - started, cpu=_cpu_seconds() - cpu)
-                task.advance(len(self.data))
+                target.describe(one.name, self._about(one, runs))
+                if self._score_one(one, runs, failed, target, part, task):
+                    target.log("score", scorer=one.name, wall=time.perf_counter() - started, cpu=_cpu_seconds() - cpu)
+                if part is None:
+                    self._conclude(one)
 
-    def _score_one(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], pool: Executor | None) -> bool:
-        done = {entry.file for entry in self.store.files(one.name)}
-        todo = [index for index in range(len(self.ranges)) if shard_name(index) not in done]
-        if todo:
-            tasks = [self._task(one, runs, failed, index) for index in range(len(self.ranges))]
-            in_pool = pool is not None and tasks[0].is_portable
-            each = pool.map if in_pool and pool is not None else map
-            states = shards.fit_states(one.scorer, tasks, each)
-            work = [tasks[index].with_states(states) for index in todo]
-            for entry in each(shards.write_shard, work):
-                self.store.enter(one.name, entry)
+    def _score_one(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], target: Store, part: Part | None, bar: Task) -> bool:
+        done = {entry.file for store in (self.store, target) for entry in store.files(one.name)}
+        todo = [i for i in range(len(self.ranges)) if shard_name(i) not in done and (part is None or part.has(i))]
+        bar.advance(len(self.data) - sum(stop - first for first, stop in (self.ranges[i] for i in todo)))
+        if not todo:
+            return False
+        tasks = [self._task(one, runs, failed, index) for index in range(len(self.ranges))]
+        runner = self.engine if tasks[0].is_portable else engines.Here()
+        if runner is not self.engine and self.engine.is_remote:
+            self.progress.note(f"{one.name} is scored here: data or a scorer that is held in memory cannot go to another process.")
+        states = shards.fit_states(one.scorer, tasks, runner.map)
+        try:
+            for entry in runner.map(shards.write_shard, [tasks[index].with_states(states) for index in todo]):
+                target.enter(one.name, entry)
+                bar.advance(entry.rows)
+        finally:
+            shards.held.let_go()
+        return True
+
+    def _conclude(self, one: Asked) -> None:
         result = {"unscored": Scores(self.store).failed(one.name)}
         if len(self.seeds) > 1:
             result["stability"] = shards.stability(self.store, one.name, self.seeds)  # type: ignore[assignment]
         if self.store.about(one.name).get("result") != result:
             self.store.conclude(one.name, result)
-        return bool(todo)
 
     def _task(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], index: int) -> ShardTask:
         first, stop = self.ranges[index]
@@ -339,6 +401,7 @@ class _Job:
             runs=tuple(run.store.path for run in runs),
             data=self.data,
             failed={row: why for row, why in failed.items() if first <= row < stop},
+            device=str(self.store.settled.get("device", "cpu")),
             borrowed=self.borrowed.path if self.borrowed and shards.is_row_local(one.scorer) and _same(one, self.borrowed) else None,
         )
 

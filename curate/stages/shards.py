@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from curate.data import Dataset
 from curate.disk import write_whole
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Scorer, Shard, State
+from curate.protocols import Opens, Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
@@ -41,6 +42,7 @@ class ShardTask:
     failed: Mapping[int, str]
     borrowed: Path | None
     states: tuple[State | None, ...] = ()
+    device: str = "cpu"
 
     @property
     def is_portable(self) -> bool:
@@ -82,6 +84,32 @@ class ShardTask:
         from curate.loading import load
 
         self.__dict__.update({**state, "data": load(**state["data"])})
+
+
+class _Held:
+    """The scorer that this process holds open, one at a time: the next one's model may need the room."""
+
+    scorer: Scorer | None = None
+    key: object = None
+
+    def of(self, task: ShardTask) -> Scorer:
+        key = id(task.scorer) if task.scorer is not None else (task.plugin, task.device)
+        if self.scorer is None or key != self.key:
+            self.let_go()
+            scorer = task.built()
+            if isinstance(scorer, Opens):
+                Finalize(None, self.let_go, exitpriority=1)  # a worker's last scorer is closed when the worker ends
+                scorer.open(task.device)
+            self.scorer, self.key = scorer, key
+        return self.scorer
+
+    def let_go(self) -> None:
+        if isinstance(self.scorer, Opens):
+            self.scorer.close()
+        self.scorer = self.key = None
+
+
+held = _Held()
 
 
 def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each) -> list[State | None]:
@@ -140,7 +168,7 @@ def stability(store: Store, name: str, seeds: Sequence[int]) -> float:
 
 
 def _fit(task: ShardTask) -> list[State]:
-    scorer = task.built()
+    scorer = held.of(task)
     return [scorer.fit(shard, state) for shard, state in zip(task.shards(), task.states, strict=True)]
 
 
@@ -149,7 +177,7 @@ def _computed(task: ShardTask) -> dict[str, NDArray[Any]]:
 
 
 def _score(task: ShardTask, shards: Sequence[Shard]) -> dict[str, NDArray[Any]]:
-    scorer = task.built()
+    scorer = held.of(task)
     states = task.states or (None,) * len(shards)
     parts = [scorer.score(shard, state) for shard, state in zip(shards, states, strict=True)]
     for part in parts:
