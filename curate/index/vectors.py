@@ -37,7 +37,7 @@ def as_vectors(values: Array) -> Vectors:
 def unit(vectors: Vectors) -> Vectors:
     """Each row over its length, (n, d) float32, a copy; a zero row stays zero, so that its similarity to every other is 0."""
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)  # squares of large numbers would overflow
-    scaled: Vectors = vectors / np.where(largest > 0, largest, np.float32(1))
+    scaled: Vectors = np.divide(vectors, np.where(largest > 0, largest, 1), dtype=np.float32)
     length = np.sqrt(np.einsum("nd,nd->n", scaled, scaled))
     scaled /= np.where(length > 0, length, np.float32(1))[:, None]
     return scaled
