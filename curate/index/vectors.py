@@ -1,0 +1,76 @@
+"""Vectors as the geometry wants them: float32, finite, of unit length where asked, and distances among them that do not cancel."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import ColumnError, OptionError
+from curate.protocols import Array, Rows
+
+Vectors = NDArray[np.float32]
+
+BLOCK: Final = 8192  # rows worked on at a time, so that a block stays in cache beside its distances
+
+
+def as_vectors(values: Array) -> Vectors:
+    """(n, d) float32, finite; the input itself where it is that already.
+
+    ColumnError for anything but a matrix of numbers with a column or more; OptionError that counts the rows with NaN or
+    infinities, which no distance can place (in float16, infinite is what lay above 65504).
+    """
+    if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind not in "fiub":
+        raise ColumnError(
+            f"Embeddings have shape {values.shape} and type {values.dtype}; numbers of shape (n, d) are expected. Embed again."
+        )
+    with np.errstate(over="ignore"):
+        vectors: Vectors = np.ascontiguousarray(values, np.float32)
+    odd = sum(int(np.count_nonzero(~np.isfinite(vectors[start : start + BLOCK]).all(axis=1))) for start in range(0, len(vectors), BLOCK))
+    if odd:
+        raise OptionError(
+            f"{odd} of {len(vectors)} rows have an embedding with NaN or infinite numbers"
+            f"{' (float16 ends at 65504: embed in float32)' if values.dtype == np.float16 else ''}. Drop them first, or embed them again."
+        )
+    return vectors
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Each row over its length, (n, d) float32, a copy; a zero row stays zero, so that its similarity to every other is 0."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)  # squares of large numbers would overflow
+    scaled: Vectors = np.divide(vectors, np.where(largest > 0, largest, 1), dtype=np.float32)
+    length = np.sqrt(np.einsum("nd,nd->n", scaled, scaled))
+    scaled /= np.where(length > 0, length, np.float32(1))[:, None]
+    return scaled
+
+
+def centred(vectors: Vectors) -> Vectors:
+    """The rows less their mean, (n, d) float32, a copy: distances are the same, but ‖x‖² + ‖y‖² - 2x·y no longer cancels."""
+    moved: Vectors = vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return moved
+
+
+def squared_norms(vectors: Vectors) -> Vectors:
+    """‖x‖² a row, (n,) float32."""
+    norms: Vectors = np.einsum("nd,nd->n", vectors, vectors)
+    return norms
+
+
+def squared_distances(a: Vectors, b: Vectors) -> Vectors:
+    """‖a - b‖² of every pair, (n, m) float32, never below 0. One matrix product; pass centred vectors."""
+    found: Vectors = a @ b.T
+    found *= -2
+    found += squared_norms(a)[:, None]
+    found += squared_norms(b)
+    return np.maximum(found, 0, out=found)
+
+
+def median_distance(vectors: Vectors, rows: Rows) -> float:
+    """The median distance between two different of these rows, in whose units a bandwidth counts; 0 where all are equal."""
+    few = vectors[rows].astype(np.float64)
+    few -= few.mean(axis=0)
+    norms = np.einsum("nd,nd->n", few, few)
+    square = np.maximum(norms[:, None] + norms - 2 * (few @ few.T), 0)
+    pairs = square[np.triu_indices(len(rows), 1)]
+    middle = float(np.sqrt(np.median(pairs))) if len(pairs) else 0.0
+    # Equal rows leave rounding of this order, which is no distance.
+    return middle if middle > 1e-6 * float(np.sqrt(norms.max(initial=0.0))) else 0.0

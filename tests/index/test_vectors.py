@@ -1,0 +1,35 @@
+"""Vectors: what is refused, and that lengths and distances survive zero, large and shifted rows."""
+
+import numpy as np
+import pytest
+
+from curate.errors import ColumnError, OptionError
+from curate.index.vectors import as_vectors, centred, median_distance, squared_distances, unit
+
+
+def test_rows_with_nan_or_infinity_are_counted_and_float16_is_named():
+    with pytest.raises(OptionError, match=r"2 of 3 rows.*float16 ends at 65504"):
+        as_vectors(np.array([[1, 2], [np.nan, 0], [np.inf, 0]], np.float16))
+
+
+@pytest.mark.parametrize("values", [np.zeros(3), np.zeros((3, 0)), np.array([["a"]])], ids=["flat", "no columns", "words"])
+def test_what_is_no_matrix_of_numbers_is_refused(values):
+    with pytest.raises(ColumnError, match="Embeddings have shape"):
+        as_vectors(values)
+
+
+def test_unit_rows_keep_zero_and_survive_squares_that_overflow():
+    found = unit(np.float32([[3, 4], [0, 0], [3e30, 4e30]]))
+
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
+
+
+def test_distances_of_a_far_away_set_do_not_cancel_once_centred():
+    vectors = centred(np.float32([[1000, 0], [1001, 0], [1003, 0]]))
+
+    np.testing.assert_allclose(squared_distances(vectors, vectors), [[0, 1, 9], [1, 0, 4], [9, 4, 0]], atol=1e-4)
+
+
+def test_the_median_distance_of_equal_rows_is_zero():
+    assert median_distance(np.full((5, 3), 0.1, np.float32), np.arange(5)) == 0
+    assert median_distance(np.float32([[0], [1], [3]]), np.arange(3)) == 2
