@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True, help="where the stores go; run again, it goes on")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=None, help="of every training; default those of 8 epochs on everything")
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--part", choices=["fashion", "text", "noise"], action="append")
     arguments = parser.parse_args()
     parts = arguments.part or ["fashion", "text", "noise"]
@@ -64,7 +66,7 @@ def prune(name: str, data: curate.Dataset, test: object, arguments: argparse.Nam
     chosen = {
         f"{policy}-{budget}": curate.select(data, scores, **how, budget=budget) for budget in BUDGETS for policy, how in POLICIES.items()
     }
-    made = curate.compare(data, chosen, test=test, seeds=arguments.seeds, scores=scores, out=folder / "compared")
+    made = compared(data, chosen, test, scores, folder, arguments)
     head = f"{len(data):,} rows of {data.modality} data, all policies at {', '.join(BUDGETS)}, equal steps, default model"
     say(arguments.out / f"pruning_{name}.txt", head, made, time.process_time() - started)
     shutil.copy(made.path / "curve.png", arguments.out / f"pruning_{name}.png")
@@ -84,11 +86,17 @@ def remove_noise(images: tuple, test: tuple, arguments: argparse.Namespace) -> N
             gone = np.setdiff1d(np.arange(len(data)), chosen[f"without {share}% of lowest {name}"].rows)
             found = f"{flipped[gone].sum():,} of {flipped.sum():,} flipped labels, precision {flipped[gone].mean():.3f}"
             caught.append(f"{share} % of lowest {name}: {found}")
-    made = curate.compare(data, chosen, test=test, seeds=arguments.seeds, scores=scores, out=folder / "compared")
+    made = compared(data, chosen, test, scores, folder, arguments)
     head = f"{len(data):,} images of Fashion-MNIST, {flipped.mean():.1%} of the labels flipped uniformly, equal steps\n\n" + "\n".join(
         caught
     )
     say(arguments.out / "noise_removal.txt", head, made, time.process_time() - started)
+
+
+def compared(data, chosen, test, scores, folder: Path, arguments: argparse.Namespace) -> curate.Comparison:
+    """Equal steps for every arm, the cost of scoring charged."""
+    recipe = {"steps": arguments.steps, "batch_size": arguments.batch_size}
+    return curate.compare(data, chosen, test=test, seeds=arguments.seeds, scores=scores, out=folder / "compared", **recipe)
 
 
 def say(path: Path, head: str, made: curate.Comparison, seconds: float) -> None:

@@ -10,6 +10,8 @@ _FACADE: dict[str, str] = {
     "Scores": "curate.scores:Scores",
     "Comparison": "curate.comparison:Comparison",
     "compare": "curate.stages.comparing:compare",
+    "Embeddings": "curate.embeddings:Embeddings",
+    "embed": "curate.stages.embedding:embed",
     "load": "curate.loading:load",
     "report": "curate.stages.reporting:report",
     "score": "curate.stages.scoring:score",

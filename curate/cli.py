@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from curate.commands import comparing, exporting, listing, mapping, reporting, scoring, selecting, showing
+from curate.commands import comparing, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
 from curate.errors import CurateError, did_you_mean
 
 
@@ -39,6 +39,7 @@ def cli() -> None:
 
 for _command in (
     scoring.score,
+    embedding.embed,
     selecting.select,
     exporting.export,
     comparing.compare,

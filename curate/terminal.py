@@ -175,6 +175,13 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
     return "\n".join(lines)
 
 
+def embeddings_line(where: str, about: Mapping[str, Any]) -> str:
+    """What a store of embeddings holds, in a line."""
+    failed = ", ".join(f"{count:,} {why}" for why, count in about["failed"].items())
+    begun = f" of {about['of']:,}" if about["rows"] < about["of"] else ""
+    return f"{where}: {about['rows']:,}{begun} vectors by {about['encoder']}, {about['dtype']}" + (f"; without: {failed}" if failed else "")
+
+
 def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
     head = f"{where}: " if where else ""
     lines = [f"{head}kept {report['kept']:,} of {report['of']:,} rows"]

@@ -14,6 +14,9 @@ from curate.terminal import progress_for, selection_lines
 @click.option("--sampler", metavar="NAME[:opt=v,…]", help="How to pick; `curate list samplers`. Without one, --where alone chooses.")
 @click.option("--scores", metavar="DIR|FILE", help="A score store, or a parquet or csv file with `row` or the id column.")
 @click.option(
+    "--embeddings", metavar="DIR", type=click.Path(path_type=Path), help="Vectors that `curate embed` made, for samplers that read them."
+)
+@click.option(
     "--by", metavar="SCORER[.COLUMN]|column:NAME|EXPRESSION", help='Such as aum, datamap.variability, "0.7*rank(el2n)+0.3*rank(aum)".'
 )
 @click.option("--keep", type=click.Choice(["high", "low", "middle"]), help="The end to keep; default the scorer's own.")

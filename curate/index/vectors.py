@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import ColumnError, OptionError
-from curate.protocols import Array, Rows
+from curate.protocols import Array
 
 Vectors = NDArray[np.float32]
 
@@ -64,13 +64,9 @@ def squared_distances(a: Vectors, b: Vectors) -> Vectors:
     return np.maximum(found, 0, out=found)
 
 
-def median_distance(vectors: Vectors, rows: Rows) -> float:
-    """The median distance between two different of these rows, in whose units a bandwidth counts; 0 where all are equal."""
-    few = vectors[rows].astype(np.float64)
-    few -= few.mean(axis=0)
-    norms = np.einsum("nd,nd->n", few, few)
-    square = np.maximum(norms[:, None] + norms - 2 * (few @ few.T), 0)
-    pairs = square[np.triu_indices(len(rows), 1)]
-    middle = float(np.sqrt(np.median(pairs))) if len(pairs) else 0.0
+def typical_distance(vectors: Vectors) -> float:
+    """The root mean square distance between two rows, √2 times the root of their total variance; 0 where all are equal."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    square = max(float(squared_norms(vectors).mean(dtype=np.float64)) - float(mean @ mean), 0.0)
     # Equal rows leave rounding of this order, which is no distance.
-    return middle if middle > 1e-6 * float(np.sqrt(norms.max(initial=0.0))) else 0.0
+    return float(np.sqrt(2 * square)) if square > 1e-6 * max(float(mean @ mean), 0.0) else 0.0

@@ -5,14 +5,21 @@ from typing import Any, Final
 from curate.errors import UnknownNameError, did_you_mean
 from curate.plugins import Room, methods, summary
 
-KINDS: Final = ("scorers", "samplers", "online_samplers", "models", "samples")
+KINDS: Final = ("scorers", "samplers", "online_samplers", "encoders", "models", "samples")
 
 
 def listing(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
     """The methods of one kind or of all, each a dict with `name` and `about` and, for scorers, `keep` and `reads`."""
     if kind is not None and kind not in KINDS:
         raise UnknownNameError(f'No list "{kind}".{did_you_mean(kind, KINDS)} There are: {", ".join(KINDS)}.')
-    makers = {"scorers": _scorers, "samplers": _samplers, "online_samplers": _online_samplers, "models": _models, "samples": _samples}
+    makers = {
+        "scorers": _scorers,
+        "samplers": _samplers,
+        "online_samplers": _online_samplers,
+        "encoders": _encoders,
+        "models": _models,
+        "samples": _samples,
+    }
     return {name: makers[name]() for name in KINDS if kind in (None, name)}
 
 
@@ -35,6 +42,12 @@ def _online_samplers() -> list[dict[str, Any]]:
 
 def _plain(room: Room) -> list[dict[str, Any]]:
     return [{"name": m.name, "about": summary(m)[0], "from": m.origin} for m in methods(room).values()]
+
+
+def _encoders() -> list[dict[str, Any]]:
+    from curate.encoder_names import ENCODERS
+
+    return [{"name": name, "about": about} for name, about in ENCODERS.items()]
 
 
 def _models() -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.budget import parse_budget, per_class
 from curate.candidates import COLUMN_PREFIX, Candidates, ScoreFile
 from curate.data import Dataset
+from curate.embeddings import Embeddings
 from curate.errors import InputError, OptionError, UsageError
 from curate.expressions import Expression
 from curate.loading import load
@@ -41,12 +42,14 @@ class Request:
     per_class: bool | str = False
     nan: str | None = None
     seed: int = 0
+    embeddings: Embeddings | None = None
 
 
 def select(
     data: Any,
     scores: Scores | str | Path | None = None,
     *,
+    embeddings: Embeddings | str | Path | None = None,
     sampler: str | Sampler | None = None,
     by: str | None = None,
     keep: Keep | None = None,
@@ -67,6 +70,7 @@ def select(
     `scores` is a store, or a parquet or csv file with `row` or the id column. `by` is a score, `SCORER.COLUMN`, `column:NAME`, or an
     expression such as `0.7*rank(el2n)+0.3*rank(aum)`; `keep` the end of it that is kept, by default the scorer's own. `budget` is
     "30%" (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is.
+    `embeddings` is a store that `curate.embed` made, for samplers that choose by where rows lie; data that are vectors or tables need none.
     `within` narrows another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples
     in each. Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop"
     or "last" ("error" makes both an error).
@@ -75,7 +79,7 @@ def select(
     """
     progress = progress or Silent()
     data = load(data)
-    request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed)
+    request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed, _opened_embeddings(embeddings, data))
     chosen = replace(_choose(data, _candidates(data, scores), request, progress), command=command)
     if out is None:
         return chosen
@@ -106,6 +110,8 @@ def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates
 def _choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
     plugin, sampler = _sampler(request)
     by = _by(request, plugin, sampler, columns)
+    if request.embeddings is not None and (sampler is None or "embedding" not in sampler.requires):
+        raise UsageError(f"{plugin.name if plugin else 'A filter'} reads no embeddings. Leave --embeddings out.")
     where = Expression(request.where, kind="condition") if request.where else None
     keep, sign = _direction(request, sampler, by, columns)
     k = parse_budget(request.budget, len(data)) if request.budget is not None else None
@@ -207,9 +213,31 @@ def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, 
                 raise OptionError(f'--by "{by}" holds words, not numbers. Name a score or a column of numbers.')
         elif name == "label":
             found[name] = data.labels
+        elif name == "embedding":
+            found[name] = _vectors(request, data)
         else:
             found[name] = columns(name.removesuffix(".score"))
     return found
+
+
+def _vectors(request: Request, data: Dataset) -> NDArray[Any]:
+    """The vectors of all rows, (n, d): of the store that was named, or the data themselves."""
+    if request.embeddings is not None:
+        return request.embeddings.matrix
+    if data.modality in ("embedding", "table"):
+        return data.matrix(0, len(data))
+    raise UsageError(
+        f'The sampler chooses by where rows lie, and "{data.source}" is {data.modality} data. '
+        "Embed it first: `curate embed DATA --out embeddings`, then add --embeddings embeddings."
+    )
+
+
+def _opened_embeddings(embeddings: Embeddings | str | Path | None, data: Dataset) -> Embeddings | None:
+    if embeddings is None:
+        return None
+    opened = embeddings if isinstance(embeddings, Embeddings) else Embeddings.open(embeddings)
+    opened.require_dataset(data)
+    return opened
 
 
 def _score(by: str, columns: Candidates) -> NDArray[Any]:
@@ -229,11 +257,13 @@ def _without_gaps(
     gap = np.zeros(len(rows), bool)
     for values in pool.values():
         if values.dtype.kind == "f":
-            gap |= np.isnan(values if len(rows) == len(values) else values[rows])
+            missing = np.isnan(values if len(rows) == len(values) else values[rows])
+            gap |= missing if missing.ndim == 1 else missing.any(axis=1)
     count = int(gap.sum())
     if not count:
         return rows, np.empty(0, np.int64), 0
     names = [by] if by is not None and "score" in pool else list(pool)
+    names = [name for name in names if name != "embedding"]  # a row without a vector is ours to leave out
     own = all(columns.is_score(part) for name in names for part in ([name] if name.startswith(COLUMN_PREFIX) else Expression(name).names))
     policy = request.nan or ("drop" if own else "error")
     if policy == "error":
@@ -243,7 +273,7 @@ def _without_gaps(
         )
     if policy == "last":
         return rows[~gap], rows[gap], 0
-    progress.note(f"{count:,} rows without a score are left out{' (`curate show` says why)' if own else ''}.")
+    progress.note(f"{count:,} rows without a score or vector are left out{' (`curate show` says why)' if own else ''}.")
     return rows[~gap], np.empty(0, np.int64), count
 
 
@@ -279,7 +309,9 @@ def _sample(
 
 
 def _used_scores(sampler: Sampler | None, by: str | None, where: Expression | None, columns: Candidates) -> dict[str, Any]:
-    names = set(where.names if where else ()) | {name for name in (sampler.requires if sampler else ()) if name not in ("score", "label")}
+    names = set(where.names if where else ()) | {
+        name for name in (sampler.requires if sampler else ()) if name not in ("score", "label", "embedding")
+    }
     if by is not None and not by.startswith(COLUMN_PREFIX):
         names |= Expression(by).names
     scorers = sorted({name.partition(".")[0] for name in names})
@@ -303,7 +335,7 @@ def _job(request: Request, plugin: Plugin | None, sampler: Sampler | None, keep:
         "nan": request.nan,
         "seed": request.seed,
         "scores": used,
-    }
+    } | ({"embeddings": request.embeddings.about()} if request.embeddings is not None else {})
 
 
 def _digest(rows: NDArray[np.int64]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from curate.comparison import Comparison
+from curate.embeddings import EMBEDDINGS
 from curate.scores import ROWS, Scores
 from curate.store import MANIFEST, Store
 
@@ -19,6 +20,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         about["runs"] = [_run_line(Store.open(run)) for run in _runs(Path(path))]
     elif store.kind == "comparison":
         about["report"] = Comparison(store).summary()
+    elif store.kind == EMBEDDINGS:
+        about["embeddings"] = _embeddings_line(store)
     elif store.kind == "run":
         about["runs"] = [_run_line(store)]
     else:
@@ -56,6 +59,14 @@ def _score_line(scores: Scores, name: str) -> dict[str, Any]:
         "columns": scores.columns(name) if scores.store.files(name) else [],
         "options": about["options"],
     } | ({"stability": about["result"]["stability"]} if "stability" in about.get("result", {}) else {})
+
+
+def _embeddings_line(store: Store) -> dict[str, Any]:
+    entries = store.files(EMBEDDINGS)
+    failed: dict[str, int] = {}
+    for entry in entries:
+        failed = {why: failed.get(why, 0) + entry.failed.get(why, 0) for why in {*failed, *entry.failed}}
+    return {"rows": sum(entry.rows for entry in entries), "of": store.dataset["rows"], **store.job, "failed": failed}
 
 
 def _run_line(store: Store) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.errors import ColumnError, OptionError
-from curate.index.vectors import as_vectors, centred, median_distance, squared_distances, unit
+from curate.index.vectors import as_vectors, centred, squared_distances, typical_distance, unit
 
 
 def test_rows_with_nan_or_infinity_are_counted_and_float16_is_named():
@@ -30,6 +30,6 @@ def test_distances_of_a_far_away_set_do_not_cancel_once_centred():
     np.testing.assert_allclose(squared_distances(vectors, vectors), [[0, 1, 9], [1, 0, 4], [9, 4, 0]], atol=1e-4)
 
 
-def test_the_median_distance_of_equal_rows_is_zero():
-    assert median_distance(np.full((5, 3), 0.1, np.float32), np.arange(5)) == 0
-    assert median_distance(np.float32([[0], [1], [3]]), np.arange(3)) == 2
+def test_the_typical_distance_of_equal_rows_is_zero():
+    assert typical_distance(np.full((5, 3), 0.1, np.float32)) == 0
+    assert typical_distance(np.float32([[0], [2]])) == pytest.approx(2**0.5)  # pairs 0-0, 0-2, 2-0, 2-2: the mean square is 2

@@ -1,0 +1,121 @@
+"""`curate embed`: one vector a row, in resumable Arrow shards."""
+
+import time
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+
+from curate.data import Dataset
+from curate.embeddings import EMBEDDINGS, Embeddings
+from curate.errors import DoesNotFitError, OptionError, OtherJobError, TooManyFailuresError, did_you_mean
+from curate.loading import load
+from curate.progress import Progress, Silent
+from curate.scores import describe_dataset
+from curate.store import Store, as_arrow, default_shard_rows, differences, shard_name, shard_ranges, writing
+
+FITTED: Final = "fitted"
+WEIGHTS: Final = "encoder.safetensors"
+Precision = Literal["float32", "float16"]
+
+
+def embed(
+    data: Any,
+    *,
+    out: str | Path,
+    encoder: str | None = None,
+    dimensions: int = 128,
+    dtype: str = "float32",
+    seed: int = 0,
+    max_failures: float = 0.01,
+    shard_rows: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Embeddings:
+    """Embeds every row of `data` (whatever `curate.load` takes) and returns the store in `out`, opened.
+
+    `encoder` is a name of `curate list encoders`, by default the one of the modality; `dimensions` how many numbers a vector has at most. A
+    row that cannot be embedded (broken image, empty text, NaN) has NaN throughout and a status. float16 halves the disk and ends
+    at 65504. The same call after a kill goes on where it stopped, with the same bytes. Memory: a shard's inputs and vectors; the axes are
+    fitted on 20,000 rows. OptionError or ColumnError before any work, OtherJobError where `out` holds another job.
+    """
+    from curate.signals.encoders import default_encoder, find_encoder
+
+    progress = progress or Silent()
+    data = load(data)
+    spec = encoder or default_encoder(data)
+    found = find_encoder(spec, data, dimensions)
+    if dtype not in get_args(Precision):
+        raise OptionError(f'dtype must be float32 or float16; got "{dtype}".{did_you_mean(dtype, get_args(Precision))}')
+    if not 0 <= max_failures <= 1:
+        raise OptionError(f"max_failures is a share of the rows, 0 … 1; got {max_failures}.")
+    job = {"encoder": spec, "dimensions": dimensions, "dtype": dtype, "seed": seed}
+    with writing(out, overwrite=overwrite) as folder:
+        store = _open(folder, data, job, shard_rows or default_shard_rows(len(data)))
+        store.drop_damaged()
+        fitted = _fitted(store, found, data, seed)
+        ranges = shard_ranges(len(data), int(store.settled["shard_rows"]))
+        done = {entry.file for entry in store.files(EMBEDDINGS)}
+        with progress.task(f"embed ({spec})", len(data)) as task:
+            for index, (first, stop) in enumerate(ranges):
+                if shard_name(index) not in done:
+                    _write(store, shard_name(index), found, data, first, stop, fitted, dtype)
+                task.advance(stop - first)
+    made = Embeddings.open(out)
+    failed = sum(made.failed.values())
+    if failed > max_failures * len(data):
+        raise TooManyFailuresError(
+            f"{failed:,} of {len(data):,} rows could not be embedded ({made.failed}), more than the {max_failures:.1%} that --max-failures "
+            "allows. What could be is saved; raise it to go on."
+        )
+    return made
+
+
+def _open(folder: Path, data: Dataset, job: dict[str, Any], shard_rows: int) -> Store:
+    if not (folder / "manifest.json").is_file():
+        return Store.create(folder, EMBEDDINGS, dataset=describe_dataset(data), job=job, settled={"shard_rows": shard_rows})
+    store = Store.open(folder)
+    if store.kind != EMBEDDINGS or store.dataset["fingerprint"] != data.fingerprint:
+        raise OtherJobError(f'"{folder}" holds {store.kind} of another dataset or kind. Use another --out, or --overwrite.')
+    if store.job != job:
+        raise OtherJobError(f'"{folder}" holds other embeddings ({differences(store.job, job)}). Use another --out, or --overwrite.')
+    return store
+
+
+def _fitted(store: Store, encoder: Any, data: Dataset, seed: int) -> Any:
+    """What the encoder took from the whole dataset; made once, and kept with the vectors."""
+    from safetensors.numpy import save_file
+
+    from curate.signals.encoders import weights_of
+
+    for table in (FITTED, EMBEDDINGS):
+        store.describe(table, {})
+    if not store.files(FITTED):
+        started, cpu = time.perf_counter(), time.process_time()
+        made = encoder.fit(data, seed)
+        if not made:
+            return made
+        store.add_file(FITTED, WEIGHTS, lambda path: save_file(made, str(path)))
+        store.log("fit", wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
+    return weights_of(store.path / FITTED / WEIGHTS)
+
+
+def _write(store: Store, file: str, encoder: Any, data: Dataset, first: int, stop: int, fitted: Any, dtype: str) -> None:
+    started, cpu = time.perf_counter(), time.process_time()
+    vectors, failed = encoder.encode(data, first, stop, fitted)
+    if dtype == "float16" and np.abs(np.nan_to_num(vectors, posinf=0, neginf=0)).max(initial=0) > np.finfo(np.float16).max:
+        raise DoesNotFitError(
+            f"Rows {first} … {stop - 1} have numbers beyond 65504, where float16 ends. Use --dtype float32 and another --out."
+        )
+    stored = vectors.astype(dtype)
+    status = np.full(stop - first, None, object)
+    for row, why in failed.items():
+        stored[row - first] = np.nan
+        status[row - first] = why
+    table = pa.table({"row": np.arange(first, stop), "embedding": as_arrow(stored), "status": pa.array(status, pa.string())})
+    counts: dict[str, int] = {}
+    for why in failed.values():
+        counts[why] = counts.get(why, 0) + 1
+    store.add_shard(EMBEDDINGS, file, table, first=first, failed=counts)
+    store.log("embed", wall=time.perf_counter() - started, cpu=time.process_time() - cpu)

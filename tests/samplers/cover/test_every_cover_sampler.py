@@ -1,0 +1,37 @@
+"""What every sampler of vectors promises."""
+
+import numpy as np
+import pytest
+
+from curate import plugins
+from curate.pool import ArrayPool
+from curate.rng import KeyedRandom
+from curate.testing import check_sampler
+
+SPECS = [
+    "k_center",
+    "k_center:start=random,trim=0.1",
+    "herding",
+    "herding:rule=mean",
+    "facility_location:weigh=true",
+    "density",
+    "density:variant=exact",
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_it_keeps_the_contract(spec):
+    check_sampler(spec)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize(
+    "vectors",
+    [np.zeros((5, 3)), np.ones((5, 3)), np.arange(5.0)[:, None], np.ones((1, 1)), np.eye(5, dtype=np.float16)],
+    ids=["all zero", "all equal", "one dimension", "one row", "float16"],
+)
+def test_odd_vectors_are_placed(spec, vectors):
+    for k in (0, 1, len(vectors)):
+        picked, weights = plugins.parse("samplers", spec).build().select(ArrayPool({"embedding": vectors}), k, KeyedRandom(0, "x"))
+
+        assert len(set(picked.tolist())) == len(weights) == k

@@ -1,0 +1,79 @@
+"""facility_location: picks such that every row has a similar one among them."""
+
+import sys
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from curate.errors import OptionError
+from curate.index.neighbours import nearest_by_product
+from curate.index.vectors import unit
+from curate.pool import ArrayPool
+from curate.rng import KeyedRandom
+from curate.samplers.cover.facility_location import FacilityLocation, greedy, similarity_graph
+
+TOY = np.array([[1, 0.9, 0.1, 0.1], [0.9, 1, 0.1, 0.2], [0.1, 0.1, 1, 0.8], [0.1, 0.2, 0.8, 1]], np.float32)
+
+
+def value(similarity, picked):
+    return float(similarity[:, picked].max(axis=1).sum())
+
+
+def test_the_gains_of_four_rows_by_hand():
+    # gains 2.1, 2.2, 2.0, 2.1; then .1, -, 1.5, 1.5 and the lower row; then .1, -, -, .2
+    assert greedy(csr_array(TOY), 3).tolist() == [1, 2, 3]
+    assert [round(value(TOY, [1, 2, 3][:k]), 6) for k in (1, 2, 3)] == [2.2, 3.7, 3.9]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_agrees_with_a_greedy_that_evaluates_everything(seed):
+    vectors = unit(np.random.default_rng(seed).normal(size=(50, 6)).astype(np.float32))
+    similarity = similarity_graph(vectors, 49)
+    dense, picked = similarity.toarray().astype(np.float64), []
+    for _ in range(12):
+        gains = [value(dense, [*picked, row]) if row not in picked else -1 for row in range(50)]
+        picked.append(int(np.argmax(np.round(gains, 9))))
+
+    assert value(dense, greedy(similarity, 12)) == pytest.approx(value(dense, picked), rel=1e-6)
+    np.testing.assert_allclose(dense, np.maximum(np.clip(vectors @ vectors.T, 0, 1), np.eye(50)), atol=1e-5)
+
+
+def test_where_nothing_adds_the_rest_is_random_and_the_size_exact():
+    vectors = np.repeat(np.eye(3), 10, axis=0)
+
+    picked, weights = FacilityLocation(neighbours=29).select(ArrayPool({"embedding": vectors}), 9, KeyedRandom(0, "facility_location"))
+
+    assert len(set(picked.tolist())) == 9 and {row // 10 for row in picked[:3].tolist()} == {0, 1, 2}
+    assert set(weights.tolist()) == {1.0}
+
+
+def test_a_weight_says_how_many_rows_are_served():
+    vectors = np.concatenate([np.tile([1.0, 0.0], (9, 1)), [[0.0, 1.0]]])
+
+    picked, weights = FacilityLocation(weigh=True).select(ArrayPool({"embedding": vectors}), 2, KeyedRandom(0, "facility_location"))
+
+    served = dict(zip((picked == 9).tolist(), weights.tolist(), strict=True))
+    assert served[False] == pytest.approx(1.8) and served[True] == pytest.approx(0.2)  # 9 and 1 of 10, mean 1
+
+
+def test_neighbours_by_faiss_are_those_by_numpy(monkeypatch):
+    pytest.importorskip("faiss")
+    vectors = unit(np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32))
+    rows, products = nearest_by_product(vectors, 5)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    plain_rows, plain_products = nearest_by_product(vectors, 5)
+
+    np.testing.assert_array_equal(rows, plain_rows)
+    np.testing.assert_allclose(products, plain_products, atol=1e-6)
+    assert not (rows == np.arange(300)[:, None]).any()
+
+
+def test_one_row_has_no_neighbour():
+    assert nearest_by_product(np.ones((1, 2), np.float32), 3)[0].shape == (1, 0)
+    assert FacilityLocation().select(ArrayPool({"embedding": np.ones((1, 2))}), 1, KeyedRandom(0, "x"))[0].tolist() == [0]
+
+
+def test_no_neighbours_are_refused():
+    with pytest.raises(OptionError, match="neighbours must be 1 or more"):
+        FacilityLocation(neighbours=0)

@@ -1,0 +1,78 @@
+"""k_center: each pick is the row farthest from all picked before."""
+
+import numpy as np
+import pytest
+
+from curate.errors import OptionError
+from curate.pool import ArrayPool
+from curate.rng import KeyedRandom
+from curate.samplers.cover.k_center import KCenter, farthest_first, radius
+
+LINE = np.array([[0.0], [1], [5], [6], [10]], np.float32)
+
+
+def pick(vectors, k, **options):
+    pool = ArrayPool({"embedding": np.asarray(vectors)})
+    return KCenter(**{"metric": "euclidean", **options}).select(pool, k, KeyedRandom(0, "k_center"))[0]
+
+
+def test_the_farthest_row_comes_next():
+    assert farthest_first(LINE, 3, 0).tolist() == [0, 4, 2]
+    assert radius(LINE, np.array([0, 4, 2])) == 1  # rows 1 and 3
+
+
+def naive(vectors, k, first):
+    picked = [first]
+    while len(picked) < k:
+        gaps = [min(float(((x - vectors[p]) ** 2).sum()) for p in picked) if i not in picked else -1 for i, x in enumerate(vectors)]
+        picked.append(int(np.argmax(gaps)))
+    return picked
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_agrees_with_a_loop_over_pairs(seed):
+    vectors = np.random.default_rng(seed).normal(size=(60, 4)).astype(np.float32)
+    centred = vectors - vectors.mean(axis=0)
+    first = int((centred**2).sum(axis=1).argmin())
+
+    assert pick(vectors, 15).tolist() == naive(vectors, 15, first)
+
+
+def test_every_prefix_is_a_selection_of_its_own():
+    vectors = np.random.default_rng(0).normal(size=(50, 3))
+
+    assert pick(vectors, 20)[:7].tolist() == pick(vectors, 7).tolist()
+
+
+def test_lengths_do_not_count_under_cosine():
+    vectors = np.array([[1.0, 0], [100, 0], [0, 1], [-1, 0.1]])
+
+    assert set(pick(vectors, 3, metric="cosine").tolist()) >= {2, 3}
+
+
+@pytest.mark.parametrize("k", [1, 4, 6])
+def test_equal_rows_are_picked_once_each(k):
+    assert len(set(pick(np.ones((6, 2)), k).tolist())) == k
+
+
+def test_outliers_are_left_out_where_asked():
+    vectors = np.random.default_rng(0).normal(size=(100, 3))
+    vectors[7] = 1e4
+
+    assert 7 in pick(vectors, 5) and 7 not in pick(vectors, 5, trim=0.01)
+    assert sorted(pick(vectors, 100, trim=0.5).tolist()) == list(range(100))  # the budget goes before the trimming
+
+
+@pytest.mark.parametrize("trim", [-0.1, 1.0])
+def test_a_share_that_cannot_be_trimmed_is_refused(trim):
+    with pytest.raises(OptionError, match="trim"):
+        KCenter(trim=trim)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_vectors_that_lie_nowhere_are_refused(value):
+    vectors = np.ones((4, 2))
+    vectors[1, 0] = value
+
+    with pytest.raises(OptionError, match="1 of 4 rows have an embedding with NaN or infinite"):
+        pick(vectors, 2)
