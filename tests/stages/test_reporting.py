@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shutil
+import sys
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -14,7 +16,9 @@ from PIL import Image
 import curate
 from curate.decisions import read_decisions
 from curate.errors import InputError, OptionError, OtherDatasetError, UsageError
+from curate.stages import reporting
 from curate.stages.report.cells import Cells, clipped, thumbnail
+from curate.stages.report.context import Section
 from curate.stages.report.drawing import nice_step, stacked_histogram, ticks
 from curate.stages.reporting import report
 
@@ -117,6 +121,27 @@ def test_without_the_source_there_are_row_numbers_and_a_word_about_it(stores):
     assert "name their source with --data" in page.read_text(encoding="utf-8")
     assert all("text" not in cell for cell in data_of(page)["shared"]["rows"].values())
     assert "suspects" not in data_of(page)
+
+
+def a_section_of_ones_own(context):
+    return Section("Of one's own", "own.html", {"word": NAMES[0]}, {"odd": context.cells.show([1, 3])})
+
+
+@pytest.fixture
+def page_with_a_section_of_ones_own(stores, hostile, tmp_path, monkeypatch):
+    shutil.copytree(reporting.TEMPLATES, tmp_path / "templates")
+    (tmp_path / "templates" / "own.html").write_text('<p>{{ word }}</p><div class="gallery" data-rows="own.odd"></div>')
+    monkeypatch.setattr(reporting, "TEMPLATES", tmp_path / "templates")
+    monkeypatch.setitem(reporting.SECTIONS, "own", f"{__name__}:a_section_of_ones_own")
+    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(a_section_of_ones_own=a_section_of_ones_own))
+    return report(stores / "s", tmp_path / "page.html", data=hostile)
+
+
+def test_a_section_is_a_function_a_template_and_a_line_in_the_menu(page_with_a_section_of_ones_own):
+    text = page_with_a_section_of_ones_own.read_text(encoding="utf-8")
+
+    assert "<p>&lt;b&gt;one&lt;/b&gt;</p>" in text
+    assert data_of(page_with_a_section_of_ones_own)["own"] == {"odd": [1, 3]}
 
 
 @pytest.mark.parametrize("name", ["sub", "c"])
@@ -239,6 +264,14 @@ def test_the_browser_says_no_error_and_asks_the_network_for_nothing(opened):
     assert opened.get_log("browser") == []
     assert opened.execute_script("return window.broken") is None
     assert len(opened.find_elements("css selector", "[data-suspects] figure")) == 42  # six of 48 texts are empty
+
+
+@needs_browser
+def test_a_section_shows_rows_without_a_script_of_its_own(browser, page_with_a_section_of_ones_own):
+    browser.get(page_with_a_section_of_ones_own.as_uri())
+
+    shown = browser.find_elements("css selector", '[data-rows="own.odd"] figure')
+    assert [figure.get_attribute("data-row") for figure in shown] == ["1", "3"]
 
 
 @needs_browser

@@ -1,4 +1,9 @@
-"""The sections of the report in their order, name to "module:function". A new one is such a function, its template, and a line here."""
+"""The sections of the report in their order, name to "module:function".
+
+A new one is a function from a `Context` to a `Section` (None where it has nothing to say), a template beside the others, and a line here.
+It needs no script of its own to show rows: put `context.cells.show(rows)` into the section's data under some key, and an empty
+`<div class="gallery" data-rows="section.key"></div>` into its template.
+"""
 
 SECTIONS: dict[str, str] = {
     "summary": "curate.stages.report.summary:section",

@@ -59,7 +59,8 @@ for (const gallery of document.querySelectorAll("[data-gallery]")) {
   fill(gallery, rows.map((row, i) => card(row, String(score[i]))));
 }
 for (const gallery of document.querySelectorAll("[data-rows]")) {
-  fill(gallery, data.selection[gallery.dataset.rows].map((row) => card(row)));
+  const [section, key] = gallery.dataset.rows.split(".");
+  fill(gallery, data[section][key].map((row) => card(row)));
 }
 const chooser = byId("gallery-score");
 if (chooser) {
@@ -136,6 +137,7 @@ function makeMap() {
   const canvas = byId("map");
   if (!canvas) return null;
   const { rows, x, y, region } = data.datamap;
+  if (canvas.clientWidth < 600) canvas.width = canvas.height = 420; // on a phone a smaller picture, or its words cannot be read
   const pen = canvas.getContext("2d");
   const edge = { left: 56, right: 16, top: 14, bottom: 44 };
   const widest = Math.max(0.05, ...x.map((v) => v * 1.04));
