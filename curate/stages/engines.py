@@ -250,5 +250,6 @@ def _is_done(future: Future[Any]) -> bool:
 def _died(times: int) -> str:
     return (
         f"Worker processes died {times} times, most often for lack of memory. What is finished is saved; "
-        "run the same command again with fewer --workers, or a smaller --shard-rows in a new --out."
+        "run the same command again with fewer --workers, or a smaller --shard-rows in a new --out. "
+        'A script of your own that uses workers needs `if __name__ == "__main__":` around what it does.'
     )
