@@ -4,6 +4,7 @@ from curate.menus import lazy
 
 MENU: dict[str, str] = {
     "aum": "curate.scorers.dynamics.aum:AUM",
+    "confident": "curate.scorers.dynamics.confident:Confident",
     "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
     "datamap": "curate.scorers.dynamics.datamap:DataMap",
     "dual": "curate.scorers.dynamics.dual:DUAL",
@@ -15,6 +16,7 @@ MENU: dict[str, str] = {
     "loss": "curate.scorers.dynamics.loss:Loss",
     "margin": "curate.scorers.dynamics.margin:Margin",
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
+    "pvi": "curate.scorers.dynamics.pvi:PVI",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "random": "curate.scorers.random_:Random",
 }

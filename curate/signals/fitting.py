@@ -140,10 +140,7 @@ def quality(model: nn.Module, inputs: Inputs, labels: NDArray[np.int64], rows: N
 
     The loss is not finite where training diverged, and then none of the four means anything.
     """
-    model.eval()
-    with torch.inference_mode():
-        parts = [model(*inputs.batch(batch.to(device))).float().cpu() for batch in torch.split(torch.from_numpy(rows.copy()), BATCH)]
-    log_p = torch.log_softmax(torch.cat(parts), dim=1).double().numpy()  # (k, classes)
+    log_p = log_probabilities(model, inputs, rows, device).double().numpy()  # (k, classes)
     y = labels[rows]
     correct = log_p.argmax(axis=1) == y
     loss = float(-log_p[np.arange(len(y)), y].mean())
@@ -156,3 +153,11 @@ def quality(model: nn.Module, inputs: Inputs, labels: NDArray[np.int64], rows: N
         "ece": calibration_error(confidence, correct),
         "loss": loss,
     }
+
+
+def log_probabilities(model: nn.Module, inputs: Inputs, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """What a model in eval mode makes of these rows without augmentation, (k, classes) float32 on the CPU."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [model(*inputs.batch(batch.to(device))).float().cpu() for batch in torch.split(torch.from_numpy(rows.copy()), BATCH)]
+    return torch.log_softmax(torch.cat(parts), dim=1)

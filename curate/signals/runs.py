@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.errors import InputError, did_you_mean
 from curate.store import Store, as_arrow, as_numpy, read_arrow
 
+OUT_OF_FOLD, FINAL = "probs.oos", "final.arrow"
 DYNAMICS, EVAL, PROBS, CHECKPOINTS, STATUS = "dynamics", "eval", "probs", "checkpoints", "status"
 
 
@@ -67,6 +68,8 @@ class Run:
 
     def column(self, name: str, first: int, stop: int) -> NDArray[Any]:
         table, _, measure = name.partition(".")
+        if name == OUT_OF_FOLD:
+            return self._out_of_fold(first, stop)
         if table == PROBS:
             return self._read(PROBS, f"{measure}.arrow", "p", first, stop)
         measure, _, epoch = measure.partition("@")
@@ -83,8 +86,29 @@ class Run:
                 _, _, epoch = name.partition("@")
                 wanted |= {int(epoch)} if epoch else set(range(1, self.epochs + 1))
         done = {entry.file for entry in self.store.files(EVAL)}
-        needs_probs = "probs.final" in set(requires) and not self.store.files(PROBS)
+        needs_probs = "probs.final" in set(requires) and FINAL not in {entry.file for entry in self.store.files(PROBS)}
         return sorted(e for e in wanted if epoch_name(e, "arrow") not in done), needs_probs
+
+    def missing_folds(self, requires: Iterable[str], folds: int) -> list[int]:
+        """The folds whose out-of-fold probabilities are asked for and not there yet."""
+        done = {entry.file for entry in self.store.files(PROBS)}
+        return [i for i in range(folds) if OUT_OF_FOLD in set(requires) and fold_name(i) not in done]
+
+    def _out_of_fold(self, first: int, stop: int) -> NDArray[np.float32]:
+        """(n, classes) from the files of all folds; NaN for rows that were in none."""
+        found: NDArray[np.float32] | None = None
+        for entry in self.store.files(PROBS):
+            if entry.file == FINAL:
+                continue
+            part = read_arrow(self.store.path / PROBS / entry.file)
+            rows, p = (as_numpy(part.column(name).chunk(0)) for name in ("row", "p"))
+            if found is None:
+                found = np.full((stop - first, p.shape[1]), np.nan, np.float32)
+            inside = (rows >= first) & (rows < stop)
+            found[rows[inside] - first] = p[inside]
+        if found is None:
+            raise InputError(f'Run "{self.store.path}" has no out-of-fold probabilities.')
+        return found
 
     def checkpoint(self, epoch: int) -> Path:
         """The weights after an epoch; InputError where they were not kept."""
@@ -127,6 +151,14 @@ def epoch_columns(means: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 def probs_table(probs: NDArray[np.float32]) -> pa.Table:
     return pa.table({"p": as_arrow(probs)})
+
+
+def fold_name(fold: int) -> str:
+    return f"oos-{fold}.arrow"
+
+
+def fold_table(rows: NDArray[np.int64], probs: NDArray[np.float32]) -> pa.Table:
+    return pa.table({"row": rows, "p": as_arrow(probs)})
 
 
 def status_table(failed: Mapping[int, str]) -> pa.Table:

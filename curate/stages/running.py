@@ -87,7 +87,7 @@ def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
     """OptionError before the run is trained where it would keep no weights for a clean pass that is asked for."""
     if recipe.checkpoints == "all":
         return
-    last = {"probs.final"} if recipe.checkpoints == "last" else set()
+    last = {"probs.final", "probs.oos"} if recipe.checkpoints == "last" else {"probs.oos"}  # which needs no weights
     for name in requires:
         made = name in last or (recipe.checkpoints == "last" and name.endswith(f"@{recipe.epochs}"))
         if name.startswith(("eval.", "probs.")) and not made:
@@ -163,6 +163,8 @@ class Trainer:
         from curate.signals.runs import EVAL, PROBS, epoch_columns, probs_table
         from curate.signals.training import seeded
 
+        requires = set(requires)
+        self._predict_folds(run, requires)
         epochs, needs_probs = run.missing_evaluations(requires)
         wanted = sorted({*epochs, *([run.epochs] if needs_probs else [])})
         if not wanted:
@@ -177,6 +179,28 @@ class Trainer:
                 if needs_probs and epoch == run.epochs:
                     run.store.add_shard(PROBS, "final.arrow", probs_table(probs))
                 run.store.log("evaluation", epoch=epoch, wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
+
+    def _predict_folds(self, run: "Run", requires: Iterable[str]) -> None:
+        """Makes the out-of-fold probabilities that are asked for and missing, a file a fold, so that a kill costs one."""
+        from curate.signals.folds import FOLDS, folds_of, probabilities_of_fold
+        from curate.signals.runs import PROBS, fold_name, fold_table
+        from curate.signals.training import seeded
+
+        missing = run.missing_folds(requires, FOLDS)
+        if not missing:
+            return
+        labels = self.data.labels
+        usable = np.setdiff1d(np.flatnonzero(labels >= 0), np.fromiter(self.failed, np.int64, len(self.failed)))
+        fold = folds_of(labels, usable, run.seed)
+        steps = sum(self.recipe.epochs * -(-int(((fold >= 0) & (fold != i)).sum()) // self.recipe.batch_size) for i in missing)
+        with self.progress.task(f"out-of-fold probabilities (seed {run.seed})", steps, "steps") as task:
+            for which in missing:
+                started, cpu = time.perf_counter(), time.process_time()
+                model = seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), run.seed).to(self.device)
+                kept = {"recipe": self.recipe, "seed": run.seed, "device": self.device, "task": task}
+                p = probabilities_of_fold(model, self.inputs, labels, fold, which, **kept)
+                run.store.add_shard(PROBS, fold_name(which), fold_table(np.flatnonzero(fold == which), p))
+                run.store.log("fold", fold=which, wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
 
     @property
     def classes(self) -> int:

@@ -339,7 +339,9 @@ class _Job:
 
     def _complete(self, requires: set[str]) -> "list[Run]":
         """Adds the clean passes that a given run lacks, from its checkpoints, in its own folder."""
-        if any(any(run.missing_evaluations(requires)) for run in self.given_runs):
+        from curate.signals.folds import FOLDS
+
+        if any(any(run.missing_evaluations(requires)) or run.missing_folds(requires, FOLDS) for run in self.given_runs):
             for run in self.given_runs:
                 trainer = running.trainer_of(run, self.data, self.max_failures, self.progress)
                 with locked(run.store.path), running.machine(run.store.settled):

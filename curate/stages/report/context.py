@@ -60,8 +60,10 @@ class Context:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32] | None:
-        """The first run's final probabilities, (n, classes), where a scorer had them made."""
+        """The first run's probabilities, (n, classes): out of fold where a scorer had them made, else those of its final model."""
         for run in self.runs:
+            if any(entry.file.startswith("oos-") for entry in (run.store.files("probs") if "probs" in run.store.tables else ())):
+                return run.column("probs.oos", 0, int(run.store.dataset["rows"]))
             if "probs" in run.store.tables and any(entry.file == "final.arrow" for entry in run.store.files("probs")):
                 return run.column("probs.final", 0, int(run.store.dataset["rows"]))
         return None
