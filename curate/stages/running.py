@@ -197,8 +197,9 @@ class Trainer:
             for which in missing:
                 started, cpu = time.perf_counter(), time.process_time()
                 model = seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), run.seed).to(self.device)
-                kept = {"recipe": self.recipe, "seed": run.seed, "device": self.device, "task": task}
-                p = probabilities_of_fold(model, self.inputs, labels, fold, which, **kept)
+                p = probabilities_of_fold(
+                    model, self.inputs, labels, fold, which, self.recipe, seed=run.seed, device=self.device, task=task
+                )
                 run.store.add_shard(PROBS, fold_name(which), fold_table(np.flatnonzero(fold == which), p))
                 run.store.log("fold", fold=which, wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
 

@@ -78,15 +78,11 @@ def test_a_killed_job_goes_on_by_folds_with_the_same_bytes(noisy_digits, tmp_pat
 
     curate.score(data, ["confident"], out=tmp_path / "part", epochs=2)
 
-    files = {
-        name: {
-            str(p.relative_to(tmp_path / name)): p.read_bytes()
-            for p in (tmp_path / name).rglob("*")
-            if p.is_file() and p.name not in ("log.jsonl", ".lock")
-        }
-        for name in ("whole", "part")
-    }
-    assert files["part"] == files["whole"]
+    def contents(name):
+        files = [p for p in (tmp_path / name).rglob("*") if p.is_file() and p.name not in ("log.jsonl", ".lock")]
+        return {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in files}
+
+    assert contents("part") == contents("whole")
 
 
 def test_a_later_scorer_has_the_folds_made_for_an_earlier_run(noisy_digits, tmp_path):
