@@ -14,7 +14,7 @@ from curate.rng import KeyedRandom
 
 Fitted = dict[str, NDArray[Any]]
 
-BROKEN_IMAGE, EMPTY_TEXT, NOT_FINITE = "broken_image", "empty_text", "not_finite"
+BROKEN_IMAGE, EMPTY_TEXT, NO_WORD, NOT_FINITE = "broken_image", "empty_text", "no_word", "not_finite"
 SIDE: Final = 28  # pixels of an image's side, at most, before the principal axes are taken
 FEATURES: Final = 1 << 15  # buckets of hashed words
 SAMPLE: Final = 20_000  # rows whose axes stand for those of all
@@ -130,7 +130,8 @@ class TfIdf:
         vectors = np.asarray(self._weighted(self._counts(data, first, stop), fitted["weight"]) @ fitted["axes"], np.float32)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         empty = np.flatnonzero([not (text or "").strip() for text in _texts(data, first, stop)])
-        failed = dict.fromkeys((first + empty).tolist(), EMPTY_TEXT)
+        wordless = np.flatnonzero(length[:, 0] == 0)  # "!!!" has no word, and so no place
+        failed = dict.fromkeys((first + wordless).tolist(), NO_WORD) | dict.fromkeys((first + empty).tolist(), EMPTY_TEXT)
         return np.asarray(vectors / np.where(length > 0, length, 1), np.float32), failed
 
     def _counts(self, data: Dataset, first: int, stop: int) -> Any:

@@ -48,11 +48,13 @@ def embed(
     found = find_encoder(spec, data, dimensions)
     if dtype not in get_args(Precision):
         raise OptionError(f'dtype must be float32 or float16; got "{dtype}".{did_you_mean(dtype, get_args(Precision))}')
+    if shard_rows is not None and shard_rows < 1:
+        raise OptionError(f"shard_rows must be 1 or more, got {shard_rows}.")
     if not 0 <= max_failures <= 1:
         raise OptionError(f"max_failures is a share of the rows, 0 … 1; got {max_failures}.")
     job = {"encoder": spec, "dimensions": dimensions, "dtype": dtype, "seed": seed}
     with writing(out, overwrite=overwrite) as folder:
-        store = _open(folder, data, job, shard_rows or default_shard_rows(len(data)))
+        store = _open(folder, data, job, shard_rows)
         store.drop_damaged()
         fitted = _fitted(store, found, data, seed)
         ranges = shard_ranges(len(data), int(store.settled["shard_rows"]))
@@ -72,12 +74,19 @@ def embed(
     return made
 
 
-def _open(folder: Path, data: Dataset, job: dict[str, Any], shard_rows: int) -> Store:
+def _open(folder: Path, data: Dataset, job: dict[str, Any], shard_rows: int | None) -> Store:
+    described = describe_dataset(data)
     if not (folder / "manifest.json").is_file():
-        return Store.create(folder, EMBEDDINGS, dataset=describe_dataset(data), job=job, settled={"shard_rows": shard_rows})
+        settled = {"shard_rows": shard_rows or default_shard_rows(len(data))}
+        return Store.create(folder, EMBEDDINGS, dataset=described, job=job, settled=settled)
     store = Store.open(folder)
     if store.kind != EMBEDDINGS or store.dataset["fingerprint"] != data.fingerprint:
         raise OtherJobError(f'"{folder}" holds {store.kind} of another dataset or kind. Use another --out, or --overwrite.')
+    if list(store.dataset["inputs"]) != list(described["inputs"]):
+        there, here = (", ".join(about["inputs"]) for about in (store.dataset, described))
+        raise OtherJobError(f'"{folder}" holds embeddings of {there}, here the input is {here}. Use another --out, or --overwrite.')
+    if shard_rows not in (None, store.settled["shard_rows"]):
+        raise OtherJobError(f'"{folder}" has shards of {store.settled["shard_rows"]} rows, not {shard_rows}. Leave --shard-rows out.')
     if store.job != job:
         raise OtherJobError(f'"{folder}" holds other embeddings ({differences(store.job, job)}). Use another --out, or --overwrite.')
     return store

@@ -122,6 +122,22 @@ def test_show_and_verify_know_a_store_of_embeddings(texts, tmp_path):
     assert verified.output == "2 files, all whole\n"
 
 
+def test_texts_without_a_word_have_no_vector(tmp_path):
+    data = curate.load(datasets.Dataset.from_dict({"text": [*TEXTS[:20], "!!!", "", "?"]}))
+
+    assert curate.embed(data, out=tmp_path / "e", dimensions=4, max_failures=0.2).failed == {"no_word": 2, "empty_text": 1}
+
+
+def test_other_columns_or_shards_of_the_same_data_are_another_job(tmp_path):
+    table = datasets.Dataset.from_dict({"a": TEXTS[:20], "b": TEXTS[20:40]})
+    curate.embed(curate.load(table, input="a"), out=tmp_path / "e", dimensions=4)
+
+    with pytest.raises(OtherJobError, match="embeddings of a, here the input is b"):
+        curate.embed(curate.load(table, input="b"), out=tmp_path / "e", dimensions=4)
+    with pytest.raises(OtherJobError, match="Leave --shard-rows out"):
+        curate.embed(curate.load(table, input="a"), out=tmp_path / "e", dimensions=4, shard_rows=7)
+
+
 def test_vectors_as_data_need_no_store():
     x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 
