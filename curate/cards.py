@@ -58,7 +58,7 @@ def _decisions(decisions: Mapping[str, Any] | None) -> str:
     if decisions is None:
         return ""
     dropped, fixed, kept = (decisions[name] for name in ("dropped", "fixed", "kept"))
-    return f"looked at by a person: {dropped:,} rows dropped, {fixed:,} relabelled, {kept:,} kept as they are"
+    return f"looked at by a person: {dropped:,} dropped, {fixed:,} relabelled, {kept:,} kept as they are"
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:

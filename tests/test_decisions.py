@@ -46,7 +46,7 @@ def test_labels_are_put_right_in_their_own_type_and_rows_dropped(tmp_path, kind)
     assert loaded["text"] == ["row 0", "row 1", "row 2", "row 4", "row 5"]
     low, high = RAW[kind]
     assert loaded["label"] == [high, high, low, low, high]
-    assert "1 rows dropped, 1 relabelled, 1 kept" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "1 dropped, 1 relabelled, 1 kept" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_decisions_apply_to_a_selection_and_pass_over_rows_outside_it(tmp_path):

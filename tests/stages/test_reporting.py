@@ -151,6 +151,18 @@ def test_a_selection_or_a_comparison_alone_makes_a_page(stores, name):
     assert "In short" in page.read_text(encoding="utf-8")
 
 
+def test_a_training_that_came_to_nothing_is_told_of(hostile, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def train(dataset, seed):\n    if len(dataset) < 20 and seed == 1:\n        raise ValueError('<no luck>')\n    return {'accuracy': 0.5}\n"
+    )
+    chosen = curate.select(hostile, sampler="random", budget=10)
+    curate.compare(hostile, {"mine": chosen}, out=tmp_path / "c", seeds=2, train=f"{tmp_path / 'mine.py'}:train")
+
+    text = report(tmp_path / "c", tmp_path / "page.html").read_text(encoding="utf-8")
+
+    assert "mine with seed 1 came to nothing: ValueError: &lt;no luck&gt;" in text
+
+
 def test_images_broken_ones_too_are_on_the_page(tmp_path):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     cells = [png(value) for value in range(0, 240, 10)]

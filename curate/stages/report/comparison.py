@@ -1,11 +1,9 @@
 """Whether the selection paid: accuracy of every arm with its interval, and the verdict."""
 
-from typing import Any, Final
+from typing import Any
 
 from curate.stages.report.context import Context, Section
 from curate.stages.report.drawing import Tick, ticks
-
-LINE: Final = 26  # units of height an arm takes in the drawing
 
 
 def section(context: Context) -> Section | None:
@@ -19,12 +17,13 @@ def section(context: Context) -> Section | None:
     low, high = min(ends), max(ends)
     room = max(0.005, 0.05 * (high - low))
     low, high = max(0.0, low - room), min(1.0, high + room)
-    lines = [_line(arm, low, high, i) for i, arm in enumerate(arms)]
+    lines = [_line(arm, low, high) for arm in arms]
+    failed = [{"name": arm["arm"], **one} for arm in summary["arms"] for one in arm.get("failed", [])]
     marks = [Tick(tick.at, f"{100 * float(tick.text):g}") for tick in ticks(low, high)]
     values = {
         "lines": lines,
         "ticks": marks,
-        "height": LINE * len(lines),
+        "failed": failed,
         "seeds": len(summary["seeds"]),
         "budget": summary.get("budget"),
         "test_rows": (summary.get("test") or {}).get("rows"),
@@ -39,7 +38,7 @@ def _interval(arm: dict[str, Any]) -> tuple[float, float]:
     return (mean, mean) if accuracy["low"] is None else (accuracy["low"], accuracy["high"])
 
 
-def _line(arm: dict[str, Any], low: float, high: float, index: int) -> dict[str, Any]:
+def _line(arm: dict[str, Any], low: float, high: float) -> dict[str, Any]:
     def place(value: float) -> float:
         return 100 * (min(max(value, low), high) - low) / (high - low)
 
@@ -54,11 +53,9 @@ def _line(arm: dict[str, Any], low: float, high: float, index: int) -> dict[str,
         "x": place(mean),
         "x1": place(left),
         "x2": place(right),
-        "y": LINE * (index + 0.5),
         "accuracy": f"{100 * mean:.1f}" + (f" ± {50 * (right - left):.1f}" if right > left else ""),
         "minus": "" if minus.get("mean") is None else f"{100 * minus['mean']:+.1f}" + ("" if half is None else f" ± {100 * half:.1f}"),
         "verdict": arm.get("verdict") or "",
         "seconds": "" if arm.get("seconds") is None else f"{arm['seconds']:.1f}",
         "with_scoring": "" if arm.get("seconds_with_scoring") is None else f"{arm['seconds_with_scoring']:.1f}",
-        "failed": len(arm.get("failed", [])),
     }
