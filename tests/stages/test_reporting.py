@@ -152,9 +152,8 @@ def test_a_selection_or_a_comparison_alone_makes_a_page(stores, name):
 
 
 def test_a_training_that_came_to_nothing_is_told_of(hostile, tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "def train(dataset, seed):\n    if len(dataset) < 20 and seed == 1:\n        raise ValueError('<no luck>')\n    return {'accuracy': 0.5}\n"
-    )
+    unlucky = "def train(dataset, seed):\n    if len(dataset) < 20 and seed == 1:\n        raise ValueError('<no luck>')\n"
+    (tmp_path / "mine.py").write_text(f"{unlucky}    return {{'accuracy': 0.5}}\n")
     chosen = curate.select(hostile, sampler="random", budget=10)
     curate.compare(hostile, {"mine": chosen}, out=tmp_path / "c", seeds=2, train=f"{tmp_path / 'mine.py'}:train")
 
