@@ -89,7 +89,8 @@ def test_a_selection_killed_while_its_data_is_written_equals_an_undisturbed_one(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"])
 def test_an_interrupted_job_says_in_one_line_that_it_can_go_on(tmp_path, number, code):
-    process = begin([*SCORE, *SIZES], tmp_path / "scores")
+    # So many epochs that it is still at work when a busy machine lets this process send its signal.
+    process = begin([*SCORE, "--epochs", "500", "--batch-size", "64"], tmp_path / "scores")
     while process.poll() is None and not files(tmp_path / "scores", "runs/*/dynamics/epoch-00001.arrow"):
         time.sleep(0.001)
     process.send_signal(number)
