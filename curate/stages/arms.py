@@ -159,7 +159,8 @@ def _of_selection(name: str, selection: Selection, available: Rows) -> Arm:
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
         raise InputError(f'Selection "{name}" has weights that are negative, not finite or all 0, and they cannot be used in a loss.')
     job = selection.job
-    policy = " ".join([job.get("sampler") or "filter", *([f"by {job['by']}"] if job.get("by") else [])])
+    keeps = [f"({job['keep']})"] if job.get("by") and job.get("keep") not in (None, "high") else []
+    policy = " ".join([job.get("sampler") or "filter", *([f"by {job['by']}"] if job.get("by") else []), *keeps])
     return Arm(name, "selection", len(rows), policy, rows, weights)
 
 
