@@ -330,6 +330,8 @@ for epoch in range(3):
         recorder = curate.Recorder(out, data, resume=True)
         recorder.load_state_dict(state)
     recorder.end_epoch()
+dist.barrier()
+dist.destroy_process_group()  # a rank must not go while the other still speaks to it
 """
 
 

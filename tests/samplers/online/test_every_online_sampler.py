@@ -210,6 +210,8 @@ for make in (lambda: InfoBatch(41, 6, seed=1), lambda: SeTa(41, 6, seed=1)):
     found.append(list(resumed))
     found.append(resumed.weight(torch.arange(41)).tolist())
 print(json.dumps(found))
+dist.barrier()
+dist.destroy_process_group()  # a rank must not go while the other still speaks to it
 """
 
 
