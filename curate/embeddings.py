@@ -42,11 +42,7 @@ class Embeddings:
     @property
     def failed(self) -> dict[str, int]:
         """How many rows have no vector, by reason."""
-        total: dict[str, int] = {}
-        for entry in self.store.files(EMBEDDINGS):
-            for status, count in entry.failed.items():
-                total[status] = total.get(status, 0) + count
-        return total
+        return self.store.failed(EMBEDDINGS)
 
     def __len__(self) -> int:
         return int(self.store.dataset["rows"])

@@ -78,11 +78,7 @@ class Scores:
 
     def failed(self, scorer: str) -> dict[str, int]:
         """How many rows have no score, by reason."""
-        total: dict[str, int] = {}
-        for entry in self.store.files(scorer):
-            for status, count in entry.failed.items():
-                total[status] = total.get(status, 0) + count
-        return total
+        return self.store.failed(scorer)
 
     def require_dataset(self, data: Dataset) -> None:
         """OtherDatasetError, with how many rows differ, unless these scores are of this very dataset."""

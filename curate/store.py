@@ -128,6 +128,14 @@ class Store:
         found = self._manifest["tables"].get(table, {"files": {}})["files"]
         return [found[name] for name in sorted(found)]
 
+    def failed(self, table: str) -> dict[str, int]:
+        """How many rows of a table came to nothing, by reason."""
+        total: dict[str, int] = {}
+        for entry in self.files(table):
+            for status, count in entry.failed.items():
+                total[status] = total.get(status, 0) + count
+        return total
+
     def describe(self, table: str, about: Mapping[str, Any]) -> None:
         """Opens a table for writing. A table of that name that something else made is an OtherJobError."""
         known = self._manifest["tables"].setdefault(table, {"about": dict(about), "files": {}})

@@ -62,11 +62,8 @@ def _score_line(scores: Scores, name: str) -> dict[str, Any]:
 
 
 def _embeddings_line(store: Store) -> dict[str, Any]:
-    entries = store.files(EMBEDDINGS)
-    failed: dict[str, int] = {}
-    for entry in entries:
-        failed = {why: failed.get(why, 0) + entry.failed.get(why, 0) for why in {*failed, *entry.failed}}
-    return {"rows": sum(entry.rows for entry in entries), "of": store.dataset["rows"], **store.job, "failed": failed}
+    rows = sum(entry.rows for entry in store.files(EMBEDDINGS))
+    return {"rows": rows, "of": store.dataset["rows"], **store.job, "failed": store.failed(EMBEDDINGS)}
 
 
 def _run_line(store: Store) -> dict[str, Any]:
