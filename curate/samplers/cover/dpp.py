@@ -26,9 +26,9 @@ _RANK: Final = 1e-10  # what is left of a row that lies in the span of the picke
 class DPP:
     """Greedily maximises log det of the kernel of the picked, in the order picked, each of weight 1.
 
-    Reads `embedding`, (n, d), and with `alpha` above 0 also `score`. The kernel is q_i·S_ij·q_j: S is exp(-d²/2σ²) with σ = `width` times the
-    typical distance (`rbf`), or the inner product (`linear`), whose rank is at most d, so no more than d rows can be told apart;
-    q = exp(alpha·rank), the rank of the score from 0 to 1 at the end that `keep` names. Once nothing is left to gain, the rest are drawn at
+    Reads `embedding`, (n, d), and with `alpha` above 0 also `score`. The kernel is q_i·S_ij·q_j: S is exp(-d²/2σ²) with σ = `width` times
+    the typical distance (`rbf`), or the inner product (`linear`), whose rank is at most d, so no more than d rows can be told apart; q =
+    exp(alpha·rank), the rank of the score from 0 to 1 at the end that `keep` names. Once nothing is left to gain, the rest are drawn at
     random. `window` bounds the picks that a row must differ from to the last so many, as the paper does for long lists. Ties go to the
     lower row. Cost 2·n·k² and memory 8·n·k bytes; with `window` w 8·n·k·w and 8·n·w.
     """

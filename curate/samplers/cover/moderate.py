@@ -20,10 +20,10 @@ from curate.topk import top_k
 class Moderate:
     """The k rows nearest to the median distance, nearest first, each of weight 1; ties to the lower row.
 
-    Reads `embedding`, (n, d), and `label`. One median over all rows, as in the code; with --per-class one a class, as in the paper's text.
-    A class's `centre` is the `median` of its vectors coordinate by coordinate (the code's) or their `mean` (the paper's). The code takes the
-    middle of the sorted distances with both ends rounded to even, and may miss the budget by one; ours is exact. Rows
-    without a label must be left out. Cost n·d; memory a copy of the vectors.
+    Reads `embedding`, (n, d), and `label`. One median over all rows, as in the code; with --per-class one a class, as in the paper's
+    text. A class's `centre` is the `median` of its vectors coordinate by coordinate (the code's) or their `mean` (the paper's). The code
+    takes the middle of the sorted distances with both ends rounded to even, and may miss the budget by one; ours is exact. Rows without a
+    label must be left out. Cost n·d; memory a copy of the vectors.
     """
 
     requires = ("embedding", "label")

@@ -22,10 +22,10 @@ class Prototypes:
     """The rows farthest from their prototype (or nearest), in that order, each of weight 1; ties to the lower row.
 
     Reads `embedding`, (n, d); with `kind=supervised` also `label`. `kind=self` are k-means centroids, `clusters` of them (None: √n; the
-    paper takes as many as there are classes and finds the number to matter little); `supervised` the mean of a row's own class. `end=far` keeps
-    hard rows, which the paper finds right where data are plentiful, `near` easy ones, where they are scarce. With --per-class the
-    shares of classes are kept, as the paper does with half of the budget. The scorer of this name gives the distance itself.
-    Cost 2·n·K·d a round of k-means; memory two float32 copies of the vectors.
+    paper takes as many as there are classes and finds the number to matter little); `supervised` the mean of a row's own class. `end=far`
+    keeps hard rows, which the paper finds right where data are plentiful, `near` easy ones, where they are scarce. With --per-class the
+    shares of classes are kept, as the paper does with half of the budget. The scorer of this name gives the distance itself. Cost 2·n·K·d
+    a round of k-means; memory two float32 copies of the vectors.
     """
 
     version = 1
