@@ -4,6 +4,7 @@ from curate.menus import lazy
 
 MENU: dict[str, str] = {
     "aum": "curate.scorers.dynamics.aum:AUM",
+    "contamination": "curate.scorers.target.contamination:Contamination",
     "confident": "curate.scorers.dynamics.confident:Confident",
     "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
     "datamap": "curate.scorers.dynamics.datamap:DataMap",
