@@ -5,10 +5,10 @@ A student starts at an expert's weights, takes N steps of SGD on synthetic batch
     v_{i+1} = momentum * v_i + grad loss(theta_i, x_i, y_i),   theta_{i+1} = theta_i - rate * v_{i+1}
     L = ||theta_N - target||^2 / ||theta_0 - target||^2
 
-`adjoint` (the default) walks back through the N steps with lam = dL/dtheta_i and forms one step's graph at a time, so its activations take as
-much memory as one step whatever N is, and its gradient is the exact one. `unrolled` keeps the graph of all N steps, as MTT does: the reference.
-`truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code compute; the paper calls it exact, but it is so
-only to first order in rate * N * curvature.
+`adjoint` (the default) walks back through the N steps with lam = dL/dtheta_i and forms one step's graph at a time: its activations take
+as much memory as one step whatever N is, and its gradient is the exact one. `unrolled` keeps the graph of all N steps, as MTT does: the
+reference. `truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code compute; the paper calls it exact,
+but it is so only to first order in rate * N * curvature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,8 +56,8 @@ class Waypoint(NamedTuple):
 class Segments:
     """k stretches of expert trajectories, matched side by side.
 
-    `start` is (k, size); the last of `waypoints` is the target. `scale`, (k,), multiplies each student's training loss. `mask`, (size,), says
-    which weights count in the matching loss.
+    `start` is (k, size); the last of `waypoints` is the target. `scale`, (k,), multiplies each student's training loss. `mask`, (size,),
+    says which weights count in the matching loss.
     """
 
     start: Tensor
@@ -132,8 +132,8 @@ def matching_loss(segments: Segments, path: Sequence[Tensor]) -> Tensor:
 
 
 def _walk_back(student: Student, segments: Segments, synthetic: Synthetic, limit: float, *, exact: bool) -> Matched:
-    # Let lam = dL/dtheta_{i+1} and w_i = lam + momentum * w_{i+1}, w constant. Then L's derivative by anything in g_i = grad loss(theta_i, …)
-    # is -rate * d<w_i, g_i>, that by the rate is -sum_i <w_i, g_i>, and dL/dtheta_i = lam - rate * d<w_i, g_i>/dtheta_i.
+    # Let g_i = grad loss(theta_i, …), lam = dL/dtheta_{i+1} and w_i = lam + momentum * w_{i+1}, held constant. Then L's derivative by
+    # anything in g_i is -rate * d<w_i, g_i>, that by the rate is -sum_i <w_i, g_i>, and dL/dtheta_i = lam - rate * d<w_i, g_i>/dtheta_i.
     path = roll_out(student, segments, synthetic)
     losses = matching_loss(segments, path)  # (k,)
     weights = _weights(losses, limit)

@@ -137,7 +137,7 @@ def test_segments_side_by_side_are_the_mean_of_single_ones():
 
 
 def test_students_that_all_see_everything_need_no_copies():
-    student, segments, synthetic = problem()
+    _, segments, synthetic = problem()
     every = torch.arange(N).expand(STEPS, 2, N)
 
     shared = adjoint(Student(cross_entropy, Everything(STEPS)), segments, synthetic)
@@ -175,7 +175,7 @@ def test_truncated_is_biased_and_only_less_so_at_a_small_rate():
     large = problem(rate=1.0, steps=20)
     bias = cosine(truncated(*large).gradient.images, adjoint(*large).gradient.images)
 
-    assert bias < 0.99  # 0.9 here; 0.83 … 0.97 on CIFAR-10 by the specification
+    assert bias < 0.99  # 0.35 here at a large rate, 0.94 at 0.1; 0.83 … 0.97 on CIFAR-10 by the specification
     assert 5 < error(1e-2) / error(1e-3) < 20  # first order in the rate
 
 
