@@ -1,19 +1,19 @@
 """Experts: many networks trained on the real images at once, with their weights after every epoch kept on disk.
 
-Any method can take them up again. On disk they are a store: a folder for each group of experts that trained side by side, and in it a file
-for each epoch, `epoch-00003.safetensors`, with `theta` (experts, size) float32 and the epoch's mean training `loss`, (experts,).
-Cazenavette et al. 2022 (`sgd`), Du et al. 2023, "Minimizing the Accumulated Trajectory Error" (`gsam`), Shen et al. 2023 (`clip_epochs`, `penalty`).
+Any method can take them up again. On disk they are a store: a folder for each group of experts that trained side by side, and in it a
+file for each epoch, `epoch-00003.safetensors`, with `theta` (experts, size) float32 and the epoch's mean training `loss`, (experts,).
+Plain experts as in Cazenavette et al. 2022; flat ones (`rho`) as in Du et al. 2023, "Minimizing the Accumulated Trajectory Error to
+Improve Dataset Distillation"; smooth ones (`clip_epochs`, `penalty`) as in Shen et al. 2023 (AST).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +23,7 @@ from curate.errors import InputError, OtherDatasetError, OtherJobError
 from curate.progress import Task
 from curate.protocols import RealImages
 from curate.rng import KeyedRandom
-from curate.store import Store, differences
+from curate.store import MANIFEST, Store, differences
 
 KIND: Final = "experts"
 FOLDER: Final = "experts"
@@ -34,15 +34,17 @@ NUMBERS_ELSEWHERE: Final = 1 << 24
 
 @dataclass(frozen=True)
 class Recipe:
-    """How experts are trained: SGD in batches of min(`batch`, all) over one random order of all images an epoch.
+    """How experts are trained: SGD in batches of min(`batch`, all) over one random order of the images an epoch.
 
-    `rho` above 0 makes it GSAM, which looks for flat places at twice the cost: the gradient is taken rho uphill, less `surrogate` times what
-    of the plain one stands at a right angle to it. `clip_epochs` scales the loss by .5 … .95 over that many first epochs; `penalty` weighs
-    AST's pull of input gradients to length 1. From epoch half + 2 on the rate is multiplied by `decay`, and the velocity starts anew.
+    An epoch ends after `epoch_rows` images, where that is fewer than all. `rho` above 0 makes it GSAM, which looks for flat places at twice
+    the cost: the gradient is taken rho uphill, less `surrogate` times what of the plain one stands at a right angle to it. `clip_epochs`
+    scales the loss by .5 … .95 over that many first epochs; `penalty` weighs AST's pull of input gradients to length 1. With a `decay`
+    the rate is multiplied by it from epoch half + 3 on, where the velocity starts anew.
     """
 
     rate: float = 0.01
     batch: int = 256
+    epoch_rows: int | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
     rho: float = 0.0
@@ -59,6 +61,7 @@ class Experts:
     def __init__(self, store: Store, count: int, epochs: int, group: int, device: torch.device) -> None:
         self.count, self.epochs = count, epochs
         self._path, self._group, self._device = store.path, group, device
+        self._open: dict[Path, Any] = {}
 
     def read(self, experts: Sequence[int], epochs: Sequence[int]) -> Tensor:
         """The weights of expert `experts[i]` after epoch `epochs[i]`, (k, size) float32; only these are read."""
@@ -75,22 +78,27 @@ class Experts:
         epochs = range(1, self.epochs + 1)
         return torch.cat([torch.stack([self._file(g, t).get_tensor("loss") for t in epochs], 1) for g in groups])[: self.count]
 
-    @cache  # noqa: B019  # one object a job, and the files are memory-mapped
     def _file(self, group: int, epoch: int) -> Any:
-        return safe_open(str(self._path / _table(group) / _file_name(epoch)), framework="pt")
+        path = self._path / _table(group) / _file_name(epoch)
+        if path not in self._open:
+            self._open[path] = safe_open(str(path), framework="pt")  # memory-mapped
+        return self._open[path]
 
 
-def obtain(data: RealImages, network: Network, about: Mapping[str, Any], recipe: Recipe, count: int, epochs: int, rng: KeyedRandom) -> Experts:
-    """At least `count` experts of `epochs` epochs: those of `data.runs` if it holds any, else the distiller's own, trained as far as needed.
+def obtain(
+    data: RealImages, network: Network, about: Mapping[str, Any], recipe: Recipe, count: int, epochs: int, rng: KeyedRandom
+) -> Experts:
+    """`count` experts of `epochs` epochs: those of `data.runs` if it holds any, else the distiller's own, trained as far as needed.
 
     `about` names the architecture. Experts of another dataset, architecture, recipe or seed are refused, with the difference. Costs
     count x epochs passes over the data and 4 size count (epochs + 1) bytes of disk; killed, it goes on after the last whole epoch.
     """
+    rng = KeyedRandom(rng.seed, "experts")  # the same for every method
     job = {"network": dict(about), "size": network.size, "recipe": asdict(recipe), "seed": rng.seed}
     if recipe.decay != 1:
         job["epochs"] = epochs  # when the rate falls depends on it, so a longer run is not the same run continued
     taken = data.runs / FOLDER if data.runs is not None else None
-    if taken is not None and (taken / "manifest.json").is_file():
+    if taken is not None and (taken / MANIFEST).is_file():
         return _take_over(Store.open(taken), data, job, count, epochs)
     path = data.folder / FOLDER
     store = _opened(path, data, job, _group_size(data, recipe, count))
@@ -104,7 +112,7 @@ def obtain(data: RealImages, network: Network, about: Mapping[str, Any], recipe:
 
 def _opened(path: Path, data: RealImages, job: Mapping[str, Any], group: int) -> Store:
     dataset = {"fingerprint": data.fingerprint, "rows": len(data.images)}
-    if not (path / "manifest.json").is_file():
+    if not (path / MANIFEST).is_file():
         return Store.create(path, KIND, dataset=dataset, job=job, settled={"group": group})
     store = Store.open(path)
     _require_same(store, data, job)
@@ -116,11 +124,12 @@ def _opened(path: Path, data: RealImages, job: Mapping[str, Any], group: int) ->
 def _take_over(store: Store, data: RealImages, job: Mapping[str, Any], count: int, epochs: int) -> Experts:
     _require_same(store, data, job)
     group = int(store.settled["group"])
-    whole = [min((_done(store, g, epochs), g) for g in range(-(-count // group)))]
-    if whole[0][0] < epochs or _trained(store, group) < count:
+    finished = max(0, min(_done(store, number, epochs) for number in range(-(-count // group))))
+    trained = sum(int(store.about(table)["count"]) for table in store.tables)
+    if finished < epochs or trained < count:
         raise InputError(
-            f'"{store.path}" holds {_trained(store, group)} experts, finished up to epoch {max(whole[0][0], 0)}; {count} of {epochs} epochs are '
-            "needed. Run the command that made them to its end, ask for fewer, or leave out --run."
+            f'"{store.path}" holds {trained} experts, finished up to epoch {finished}; {count} of {epochs} epochs are needed. '
+            "Run the command that made them to its end, ask for fewer, or leave out --run."
         )
     return Experts(store, count, epochs, group, data.device)
 
@@ -131,8 +140,9 @@ def _require_same(store: Store, data: RealImages, job: Mapping[str, Any]) -> Non
     found = store.dataset
     if found["fingerprint"] != data.fingerprint:
         raise OtherDatasetError(
-            f'The experts in "{store.path}" were trained on other images ({found["rows"]} rows, {found["fingerprint"][:8]}…) than those at hand '
-            f"({len(data.images)} rows, {data.fingerprint[:8]}…). Pass the dataset, --seed and transform they came from, or leave out --run."
+            f'The experts in "{store.path}" were trained on other images ({found["rows"]} rows, {found["fingerprint"][:8]}…) than those '
+            f"at hand ({len(data.images)} rows, {data.fingerprint[:8]}…). Pass the dataset, seed and transform that they came from, "
+            "or leave out --run."
         )
     if store.job != dict(job):
         raise OtherJobError(
@@ -153,7 +163,7 @@ def _train_group(
     task: Task,
 ) -> None:
     store.describe(_table(number), {"first": members.start, "count": len(members)})
-    done = _done(store, number, epochs)
+    done = _resumable(store, number, epochs, recipe)
     task.advance(max(done, 0))
     if done == epochs:
         return
@@ -167,7 +177,7 @@ def _train_group(
         velocity = _load(store, number, done, "velocity")["velocity"] if recipe.momentum and done else torch.zeros_like(theta)
     theta, velocity = theta.to(data.device), velocity.to(data.device)
     for epoch in range(done + 1, epochs + 1):
-        if epoch == epochs // 2 + 3:  # the official loop counts from 0 and changes after epoch half + 1
+        if recipe.decay != 1 and epoch == epochs // 2 + 3:  # the official loop counts from 0 and changes after epoch half + 1
             velocity = torch.zeros_like(velocity)
         theta, velocity, loss = _epoch(data, network, recipe, theta, velocity, epoch, epochs, members, rng)
         _require_finite(theta, members, epoch)
@@ -176,27 +186,38 @@ def _train_group(
 
 
 def _epoch(
-    data: RealImages, network: Network, recipe: Recipe, theta: Tensor, velocity: Tensor, epoch: int, epochs: int, members: range, rng: KeyedRandom
+    data: RealImages,
+    network: Network,
+    recipe: Recipe,
+    theta: Tensor,
+    velocity: Tensor,
+    epoch: int,
+    epochs: int,
+    members: range,
+    rng: KeyedRandom,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One pass of every member over all images, each in its own order; weights, velocity and mean loss after it."""
-    n, batch = len(data.images), min(recipe.batch, len(data.images))
-    orders = torch.stack([torch.randperm(n, generator=_generator(rng, "order", e, epoch)) for e in members]).to(data.device)  # (g, n)
+    n = len(data.images)
+    length = min(recipe.epoch_rows or n, n)
+    orders = torch.stack([torch.randperm(n, generator=_generator(rng, "order", e, epoch))[:length] for e in members])  # (g, length)
     draws, dsa = _generator(rng, "augment", members.start, epoch), DSA(recipe.augment)
     rate = recipe.rate * (recipe.decay if epoch > epochs // 2 + 2 else 1.0)
     strength = 0.5 + 0.5 * (epoch - 1) / recipe.clip_epochs if epoch <= recipe.clip_epochs else 1.0
     total = torch.zeros(len(members), device=data.device)
-    for rows in orders.split(batch, dim=1):
+    for rows in torch.split(orders.to(data.device), min(recipe.batch, length), dim=1):
         clean, y = data.images[rows], data.labels[rows]  # (g, b, c, h, w)
         flat = clean.flatten(0, 1)
         x = dsa.draw(len(flat), draws, device=data.device)(flat).view(clean.shape)
-        slope, loss = _direction(network, recipe, theta, x, y, clean, strength)
+        slope, loss = direction(network, recipe, theta, x, y, clean, strength)
         velocity = recipe.momentum * velocity + slope + recipe.weight_decay * theta
         theta = theta - rate * velocity
         total += loss * rows.shape[1]
-    return theta, velocity, total / n
+    return theta, velocity, total / length
 
 
-def _direction(network: Network, recipe: Recipe, theta: Tensor, x: Tensor, y: Tensor, clean: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+def direction(
+    network: Network, recipe: Recipe, theta: Tensor, x: Tensor, y: Tensor, clean: Tensor, strength: float
+) -> tuple[Tensor, Tensor]:
     """What each network goes down along, (g, size), and its cross-entropy, (g,)."""
 
     def slope_at(place: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,16 +226,17 @@ def _direction(network: Network, recipe: Recipe, theta: Tensor, x: Tensor, y: Te
         total = strength * losses.sum()
         if recipe.penalty:
             total = total + recipe.penalty * _input_gradient_penalty(network, place, clean).sum()
-        return torch.autograd.grad(total, place)[0], losses.detach()
+        found: Tensor = torch.autograd.grad(total, place)[0]
+        return found, losses.detach()
 
     slope, loss = slope_at(theta)
     if not recipe.rho:
         return slope, loss
     uphill = recipe.rho * theta.square() * slope / (_length(theta.abs() * slope) + 1e-12)
-    return gsam_direction(slope, slope_at(theta + uphill)[0], recipe.surrogate), loss
+    return gsamdirection(slope, slope_at(theta + uphill)[0], recipe.surrogate), loss
 
 
-def gsam_direction(plain: Tensor, perturbed: Tensor, surrogate: float) -> Tensor:
+def gsamdirection(plain: Tensor, perturbed: Tensor, surrogate: float) -> Tensor:
     """The perturbed gradient less `surrogate` times the part of the plain one at a right angle to it; (g, size) all."""
     unit = perturbed / (_length(perturbed) + 1e-12)
     across = plain - (plain * unit).sum(1, keepdim=True) * unit
@@ -231,15 +253,16 @@ def _input_gradient_penalty(network: Network, theta: Tensor, x: Tensor) -> Tenso
 
 
 def _length(vectors: Tensor) -> Tensor:
-    return vectors.norm(dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return length
 
 
 def _require_finite(theta: Tensor, members: range, epoch: int) -> None:
     bad = [members[i] for i in (~torch.isfinite(theta).all(1)).nonzero().flatten().tolist()]
     if bad:
         raise InputError(
-            f"Expert {bad[0]} has weights that are not numbers after epoch {epoch} ({len(bad)} of {len(members)} have). Its rate is too high: "
-            "lower expert_rate."
+            f"Expert {bad[0]} has weights that are not numbers after epoch {epoch} ({len(bad)} of {len(members)} have). "
+            "Its rate is too high: lower expert_rate."
         )
 
 
@@ -255,8 +278,8 @@ def _save(store: Store, number: int, epoch: int, tensors: Mapping[str, Tensor], 
 
 
 def _load(store: Store, number: int, epoch: int, what: str = "epoch") -> dict[str, Tensor]:
-    with safe_open(str(store.path / _table(number) / _file_name(epoch, what)), framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    found: dict[str, Tensor] = load_file(str(store.path / _table(number) / _file_name(epoch, what)))
+    return found
 
 
 def _done(store: Store, number: int, epochs: int) -> int:
@@ -265,8 +288,13 @@ def _done(store: Store, number: int, epochs: int) -> int:
     return next((t - 1 for t in range(epochs + 1) if _file_name(t) not in there), epochs)
 
 
-def _trained(store: Store, group: int) -> int:
-    return sum(int(store.about(table)["count"]) for table in store.tables) if store.tables else 0
+def _resumable(store: Store, number: int, epochs: int, recipe: Recipe) -> int:
+    """The epoch from which training can go on: with momentum the velocity must be there as well, which only the last one keeps."""
+    done = _done(store, number, epochs)
+    if not recipe.momentum or done in (-1, 0, epochs):
+        return done
+    there = {entry.file for entry in store.files(_table(number))}
+    return done if _file_name(done, "velocity") in there else 0
 
 
 def _group_size(data: RealImages, recipe: Recipe, count: int) -> int:
