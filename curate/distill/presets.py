@@ -135,7 +135,7 @@ def preset(method: str, shape: Sequence[int], classes: int, ipc: int, *, cpu: bo
     if side <= 12:
         return _small(method, ipc)
     if shape[0] == 1 and side <= 32 and cpu:
-        return replace(GREY, **_later(method, ipc, ((0, 6), (2, 8), (3, 9))))
+        return replace(GREY, window=_later(method, ipc, ((0, 6), (2, 8), (3, 9))))
     rows = PUBLISHED[method][0 if side <= 32 and classes <= 20 else 1 if side <= 32 else 2]
     row = _nearest(rows, ipc)
     if method == "datm":
@@ -144,13 +144,12 @@ def preset(method: str, shape: Sequence[int], classes: int, ipc: int, *, cpu: bo
 
 
 def _small(method: str, ipc: int) -> Preset:
-    row = replace(SMALL, image_rate=10 if ipc < 5 else 30)
-    return replace(row, **_later(method, ipc, ((0, 10), (0, 16), (4, 20))))
+    return replace(SMALL, image_rate=10 if ipc < 5 else 30, window=_later(method, ipc, ((0, 10), (0, 16), (4, 20))))
 
 
-def _later(method: str, ipc: int, windows: tuple[Numbers, ...]) -> dict[str, Numbers]:
+def _later(method: str, ipc: int, windows: tuple[Numbers, ...]) -> Numbers:
     """DATM's finding: the larger the set, the later the stretch of the experts' way that it can hold."""
-    return {"window": windows[0 if ipc < 5 else 1 if ipc < 30 else 2] if method == "datm" else windows[0]}
+    return windows[0 if ipc < 5 or method != "datm" else 1 if ipc < 30 else 2]
 
 
 def _nearest(rows: Mapping[int, Preset], ipc: int) -> Preset:

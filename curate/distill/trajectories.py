@@ -30,7 +30,7 @@ class AbstractTrajectories(ABC):
 
     `experts` networks are trained for `epochs` epochs (of `epoch_rows` images at most) at `expert_rate` in batches of `expert_batch`.
     Students start at an epoch within `window`: first+end is first … end-1; first+end+last+over lets the end grow to `last` within `over`
-    iterations. They take `steps` steps at `rate`, which is learned, in batches of `batch` (0: all), to where the expert is `span` epochs later.
+    iterations. They take `steps` steps at `rate`, which is learned, in batches of `batch` (0: all), to the expert `span` epochs later.
     `iterations` of `segments` such stretches side by side. `image_rate` and `rate_rate` are the learning rates of images and `rate`.
     `engine`: adjoint, unrolled (the same gradient, more memory) or truncated (TESLA's). `augment` is a DSA strategy, "none" for none.
     `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the set.
@@ -178,7 +178,8 @@ class AbstractTrajectories(ABC):
         if last - 1 + s["span"] > s["epochs"]:
             raise OptionError(
                 f"{self.name}: a segment that starts at epoch {last - 1} and spans {s['span']} ends at epoch {last - 1 + s['span']}, "
-                f"but experts train for {s['epochs']}. Use a window that ends at {max(1, s['epochs'] - s['span'] + 1)} or earlier, or more epochs."
+                f"but experts train for {s['epochs']}. Use a window that ends at {max(1, s['epochs'] - s['span'] + 1)} or earlier, "
+                "or more epochs."
             )
         DSA(self._strategy())
         if s["steps"] < s["span"]:
