@@ -124,12 +124,11 @@ def _opened(path: Path, data: RealImages, job: Mapping[str, Any], group: int) ->
 def _take_over(store: Store, data: RealImages, job: Mapping[str, Any], count: int, epochs: int) -> Experts:
     _require_same(store, data, job)
     group = int(store.settled["group"])
-    finished = max(0, min(_done(store, number, epochs) for number in range(-(-count // group))))
-    trained = sum(int(store.about(table)["count"]) for table in store.tables)
-    if finished < epochs or trained < count:
+    finished = sum(int(store.about(table)["count"]) for number, table in enumerate(store.tables) if _done(store, number, epochs) == epochs)
+    if finished < count:
         raise InputError(
-            f'"{store.path}" holds {trained} experts, finished up to epoch {finished}; {count} of {epochs} epochs are needed. '
-            "Run the command that made them to its end, ask for fewer, or leave out --run."
+            f'"{store.path}" holds {finished} experts of at least {epochs} epochs; {count} are needed. '
+            "Run the command that made them to its end, ask for fewer or shorter ones, or leave out --run."
         )
     return Experts(store, count, epochs, group, data.device)
 
@@ -233,10 +232,10 @@ def direction(
     if not recipe.rho:
         return slope, loss
     uphill = recipe.rho * theta.square() * slope / (_length(theta.abs() * slope) + 1e-12)
-    return gsamdirection(slope, slope_at(theta + uphill)[0], recipe.surrogate), loss
+    return gsam_direction(slope, slope_at(theta + uphill)[0], recipe.surrogate), loss
 
 
-def gsamdirection(plain: Tensor, perturbed: Tensor, surrogate: float) -> Tensor:
+def gsam_direction(plain: Tensor, perturbed: Tensor, surrogate: float) -> Tensor:
     """The perturbed gradient less `surrogate` times the part of the plain one at a right angle to it; (g, size) all."""
     unit = perturbed / (_length(perturbed) + 1e-12)
     across = plain - (plain * unit).sum(1, keepdim=True) * unit
