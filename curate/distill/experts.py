@@ -277,8 +277,8 @@ def _save(store: Store, number: int, epoch: int, tensors: Mapping[str, Tensor], 
 
 
 def _load(store: Store, number: int, epoch: int, what: str = "epoch") -> dict[str, Tensor]:
-    found: dict[str, Tensor] = load_file(str(store.path / _table(number) / _file_name(epoch, what)))
-    return found
+    # Copies: a tensor in a file starts anywhere, and matrix products round by how their operands are aligned.
+    return {name: value.clone() for name, value in load_file(str(store.path / _table(number) / _file_name(epoch, what))).items()}
 
 
 def _done(store: Store, number: int, epochs: int) -> int:

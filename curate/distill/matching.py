@@ -323,7 +323,8 @@ def save(state: State, file: Path) -> None:
 
 def load(file: Path, device: torch.device | str = "cpu") -> State:
     """What `save` wrote."""
-    t = load_file(str(file))
+    # Copies: a tensor in a file starts anywhere, and matrix products round by how their operands are aligned.
+    t = {name: value.clone() for name, value in load_file(str(file)).items()}
     synthetic = Synthetic(*(t[name].to(device) for name in Synthetic._fields))
     velocity = Synthetic(*(t[f"velocity.{name}"].to(device) for name in Synthetic._fields))
     average, assigned = t["average"].to(device), t["assigned"].to(device)
