@@ -18,6 +18,7 @@ MENU: dict[str, str] = {
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "dsir": "curate.scorers.target.dsir:DSIR",
     "random": "curate.scorers.random_:Random",
 }
 
