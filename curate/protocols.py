@@ -1,12 +1,19 @@
-"""The whole surface that a plug-in meets: what a scorer and a sampler are, and what they are handed."""
+"""The whole surface that a plug-in meets: what a scorer, a sampler and a distiller are, and what they are handed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.progress import Progress
 from curate.rng import KeyedRandom
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
@@ -78,6 +85,29 @@ class Opens(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class ReadsTarget(Protocol):
+    """What a scorer is besides, if it compares rows with the `--target` set, whose columns it names in `requires` as `target.X`.
+
+    The target's rows come in shards of their own, whose columns bear those names: `shard["target.text"]`, `"target.embedding"`. What
+    `merge_target` makes of them, in shard order, is there in every state that `fit` and `score` are handed, under `target.KEY`:
+    `{"counts": …}` becomes `state["target.counts"]`. `merge` need not carry it along.
+    """
+
+    def fit_target(self, shard: Shard) -> State: ...
+
+    def merge_target(self, states: Sequence[State]) -> State: ...
+
+
+@runtime_checkable
+class Concludes(Protocol):
+    """What a scorer is besides, if its state says something of the whole set: it goes into the manifest and is printed."""
+
+    def conclude(self, state: State) -> Mapping[str, float | int | str]:
+        """Facts by name, in the order in which they are shown."""
+        ...
+
+
 class PerRow:
     """A scorer whose number for a row depends on that row alone: write `score_rows`, the rest is here."""
 
@@ -131,4 +161,122 @@ class Sampler(Protocol):
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
         """Indices *into the pool*, (k,) int64, distinct, in the order picked; and their weights, (k,) float64."""
+        ...
+
+
+class Transform(Protocol):
+    """From the source's own pixel units (0 … 255, whatever the source has) to the numbers that networks are trained on, and back.
+
+    Both ways take and give (n, channels, height, width) float32 and work on any device; `invert` does not clip.
+    """
+
+    def apply(self, pixels: "Tensor") -> "Tensor": ...
+
+    def invert(self, images: "Tensor") -> "Tensor": ...
+
+
+class RealImages(Protocol):
+    """The real training images that a distiller is handed; it never meets the test set.
+
+    `images` are (n, channels, height, width) float32 as `transform` made them, `labels` (n,) int64, both on `device`; every class
+    0 … classes-1 has at least `ipc` of them. `rows` are their positions in the source, (n,) int64. `folder` is the distiller's own,
+    kept until the job is done: what it writes there whole (`curate.disk.write_whole`), it finds again after a kill. `runs` is another
+    folder of that kind, from which finished experts may be taken over (--run), or None.
+    """
+
+    @property
+    def images(self) -> "Tensor": ...
+
+    @property
+    def labels(self) -> "Tensor": ...
+
+    @property
+    def rows(self) -> Rows: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def transform(self) -> Transform: ...
+
+    @property
+    def device(self) -> "torch.device": ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def runs(self) -> Path | None: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any image, label, transform or device kind: experts of another fingerprint are other data's."""
+        ...
+
+    @property
+    def progress(self) -> Progress: ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """How networks are to be trained on a distilled set so that they reach what it can give; the evaluation and the card follow it.
+
+    SGD for `steps` steps of min(`batch`, all) rows, rate `lr`, divided by ten half way. `augment` is a DSA strategy such as
+    "color_crop_cutout", "" for none. `network` is one of the evaluation's, with `width` channels where it has any.
+    """
+
+    lr: float
+    steps: int = 300
+    batch: int = 256
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: str = ""
+    network: str = "convnet"
+    width: int = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled:
+    """A synthetic set: what a distiller returns.
+
+    `images` (m, channels, height, width) float32 in the source's own units, neither whitened nor clipped; `labels` (m,) int64;
+    `soft_labels` (m, classes) float32 probabilities, or None where the labels are hard. `rate` is the learned step size, or None.
+    `training` is how to train on it. `history` are named curves over the iterations, such as "loss".
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    training: Training
+    soft_labels: NDArray[np.float32] | None = None
+    rate: float | None = None
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+class Distiller(Protocol):
+    """Makes `ipc` synthetic images a class out of real ones. Options are keyword-only in `__init__`, which does no work.
+
+    `whiten` says in which form it wants the images: True whitened by ZCA, False standardised by channel, None ZCA for colour images
+    and standardised grey ones. Known after `__init__`, so an option may set it.
+    """
+
+    version: ClassVar[int]
+
+    @property
+    def whiten(self) -> bool | None: ...
+
+    def settle(self, data: RealImages, ipc: int, minutes: float | None) -> Self:
+        """This distiller with every option filled in that was left to the data's size and shape, `ipc`, and the time at hand.
+
+        With `minutes` it measures its own speed, fits the work to that time, and notes on `data.progress` what it gave up. The
+        stage records the outcome's options and, when the job resumes, builds the distiller from them instead of settling
+        anew. OptionError for what cannot be honoured.
+        """
+        ...
+
+    def cost(self, data: RealImages, ipc: int) -> tuple[float, int]:
+        """Seconds and bytes of memory that a settled distiller will take, measured on a step or reckoned; for the plan."""
+        ...
+
+    def distill(self, data: RealImages, ipc: int, rng: KeyedRandom) -> Distilled:
+        """Equal inputs give equal bytes on the CPU, and a killed job, called again with the same folder, those of an undisturbed one."""
         ...

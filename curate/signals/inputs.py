@@ -59,7 +59,7 @@ def prepare(
 
 
 class ImageInputs:
-    """Images of one size, (n, channels, height, width) uint8 on the device; batches are float32 with zero mean and unit deviation."""
+    """Images of one size, `pixels` (n, channels, height, width) uint8 on the device; batches are standardised float32."""
 
     def __init__(
         self,
@@ -72,9 +72,10 @@ class ImageInputs:
         like: "ImageInputs | None" = None,
     ) -> None:
         self.failed: dict[int, str] = {}
+        self.found: set[tuple[str, tuple[int, int]]] = set()  # mode and size (width, height) of the images as they were
         pixels = self._read(data, progress, image_size, like)
         self.shape = tuple(pixels.shape[1:])
-        self._pixels = torch.from_numpy(pixels).to(device)
+        self.pixels = torch.from_numpy(pixels).to(device)
         self._mean: Tensor
         self._deviation: Tensor
         if like is not None:
@@ -90,7 +91,7 @@ class ImageInputs:
         self._pad = 0 if augment == "none" else max(1, round(CROP * min(self.shape[1:])))
 
     def batch(self, rows: Tensor, augment: torch.Generator | None = None) -> tuple[Tensor, ...]:
-        images = (self._pixels[rows].float() - self._mean) / self._deviation  # (b, c, h, w)
+        images = (self.pixels[rows].float() - self._mean) / self._deviation  # (b, c, h, w)
         if augment is None or not self._pad:
             return (images,)
         return (self._moved(images, augment),)
@@ -121,7 +122,8 @@ class ImageInputs:
         pixels = np.zeros((len(data), 1 if mode == "L" else 3, height, width), np.uint8)
         with progress.task("decode images", len(data)) as task, ThreadPoolExecutor() as pool:
             spans = [(start, min(start + 512, len(data))) for start in range(0, len(data), 512)]
-            for (start, stop), arrays in zip(spans, pool.map(lambda span: _arrays(data, span, mode, (width, height)), spans), strict=True):
+            decoded = pool.map(lambda span: _arrays(data, span, mode, (width, height), self.found), spans)
+            for (start, stop), arrays in zip(spans, decoded, strict=True):
                 for row, array in enumerate(arrays, start):
                     if array is None:
                         self.failed[row] = BROKEN_IMAGE
@@ -207,8 +209,12 @@ def _default_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _arrays(data: Dataset, span: tuple[int, int], mode: str, size: tuple[int, int]) -> list[NDArray[Any] | None]:
-    return [None if image is None else _array(image, mode, size) for image in data.images(*span)]
+def _arrays(
+    data: Dataset, span: tuple[int, int], mode: str, size: tuple[int, int], found: set[tuple[str, tuple[int, int]]]
+) -> list[NDArray[Any] | None]:
+    images = data.images(*span)
+    found.update((image.mode, image.size) for image in images if image is not None)
+    return [None if image is None else _array(image, mode, size) for image in images]
 
 
 def _array(image: "Image.Image", mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:

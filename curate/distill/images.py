@@ -1,0 +1,110 @@
+"""The real images that distillers are handed: read once, checked, and in the form that networks are trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor
+
+from curate.data import Dataset
+from curate.distill.zca import ZCA, Standard
+from curate.errors import InputError, OptionError
+from curate.progress import Progress
+from curate.protocols import Transform
+from curate.signals.inputs import ImageInputs
+
+COLOURS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A `RealImages` (curate.protocols), and the pixels that it was made from, (n, channels, height, width) uint8."""
+
+    images: Tensor
+    labels: Tensor
+    rows: NDArray[np.int64]
+    classes: int
+    transform: Transform
+    device: torch.device
+    folder: Path
+    runs: Path | None
+    fingerprint: str
+    progress: Progress
+    pixels: Tensor
+
+
+def read_images(data: Dataset, device: torch.device, progress: Progress, image_size: int | None, like: ImageInputs | None) -> ImageInputs:
+    """The pixels of all rows; InputError where they have several sizes and no --image-size is given, or some are grey and some not."""
+    if data.modality != "image":
+        raise InputError(
+            f'Distillation makes images, and "{data.source}" is {data.modality} data (input: {", ".join(data.inputs)}). '
+            "Name an image column with --input COLUMN, or choose rows with `curate select`."
+        )
+    inputs = ImageInputs(data, device, progress, image_size=image_size, augment="none", like=like)
+    sizes = sorted({size for _, size in inputs.found})
+    if len(sizes) > 1 and image_size is None:
+        some = ", ".join(f"{width} x {height}" for width, height in sizes[:3])
+        raise InputError(
+            f'The images of "{data.source}" have {len(sizes)} sizes ({some}{", …" if len(sizes) > 3 else ""}); one is expected. '
+            f"Resize them all with --image-size {min(sizes[0])}."
+        )
+    modes = {mode for mode, _ in inputs.found}
+    colour = modes - {"L", "1", "I;16", "I", "LA"}
+    if colour and colour != modes:
+        raise InputError(
+            f'Some images of "{data.source}" are grey and some are in colour ({", ".join(sorted(modes))}); one kind is expected. '
+            "Convert them all to L or all to RGB."
+        )
+    if modes & {"RGBA", "LA"}:
+        progress.note(f'The images of "{data.source}" have an alpha channel ({", ".join(sorted(modes))}), which is left out.')
+    height, width = inputs.shape[1:]
+    if len(sizes) == 1 and sizes[0] != (width, height) and like is None:
+        progress.note(f"The images are {sizes[0][0]} x {sizes[0][1]} and are distilled at {width} x {height}; --image-size says otherwise.")
+    return inputs
+
+
+def require_classes(data: Dataset, rows: NDArray[np.int64], ipc: int) -> None:
+    """InputError for a class with fewer usable rows than `ipc`, with none, or for fewer than two classes."""
+    counts = np.bincount(data.labels[rows], minlength=len(data.label_names))
+    if len(counts) < 2:
+        raise InputError(f'"{data.source}" has {len(counts)} class; two or more are needed. Is "{data.label}" the label column?')
+    poorest = int(counts.argmin())
+    if counts[poorest] == 0:
+        raise InputError(
+            f'Class "{data.label_names[poorest]}" of "{data.source}" has no row to learn from. Add some, or take the class out of the '
+            f'features of column "{data.label}".'
+        )
+    if counts[poorest] < ipc:
+        raise OptionError(
+            f'Class "{data.label_names[poorest]}" has {counts[poorest]} usable rows, but --ipc {ipc} asks for as many images of each '
+            f"class. Use --ipc {counts[poorest]} or less."
+        )
+
+
+def whitened(whiten: bool | None, shape: tuple[int, ...]) -> bool:
+    """Whether images of `shape` are to be whitened: as the method wants it, which leaves it to the colours where it does not mind."""
+    return shape[0] == COLOURS if whiten is None else whiten
+
+
+def make_images(
+    inputs: ImageInputs,
+    labels: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    classes: int,
+    whiten: bool,
+    folder: Path,
+    runs: Path | None,
+    progress: Progress,
+) -> Images:
+    """What a distiller is handed: the chosen rows, and the transform fitted on them."""
+    pixels = inputs.pixels[torch.from_numpy(rows).to(inputs.pixels.device)]
+    known = torch.from_numpy(labels[rows]).to(pixels.device)
+    transform: Standard | ZCA = ZCA.fit(pixels) if whiten else Standard.fit(pixels)
+    digest = xxhash.xxh3_128(pixels.cpu().numpy().tobytes())
+    digest.update(labels[rows].tobytes())
+    digest.update(f"{type(transform).__name__} {pixels.device.type}".encode())
+    images = torch.cat([transform.apply(part) for part in torch.split(pixels, 8192)])
+    return Images(images, known, rows, classes, transform, pixels.device, folder, runs, digest.hexdigest(), progress, pixels)

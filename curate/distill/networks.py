@@ -1,0 +1,204 @@
+"""The networks that sets are distilled for and tested on, and how any of them becomes a pure function of one flat vector of weights."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from curate.errors import InputError, UnknownNameError, did_you_mean
+from curate.signals.models import ResNet18
+
+SMALLEST_SIDE: Final = 4
+
+
+class Network:
+    """A module's architecture as functions of a flat float32 vector `theta`, (size,), its parameters in `module.parameters()` order.
+
+    For modules without buffers (no batch norm). Everything is differentiable any number of times and goes under `torch.func.vmap`
+    over `theta`. The module itself is never trained: it only says how the vector is cut.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        self._build = build
+        self._module = seeded(build, 0).requires_grad_(False)
+        self._names = [name for name, _ in self._module.named_parameters()]
+        self._shapes = [p.shape for p in self._module.parameters()]
+        self._sizes = [p.numel() for p in self._module.parameters()]
+        self.size = sum(self._sizes)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter name to shape, in the order in which they lie in `theta`."""
+        return {name: tuple(shape) for name, shape in zip(self._names, self._shapes, strict=True)}
+
+    def initial(self, seed: int) -> Tensor:
+        """Fresh weights by the layers' own initialisation, (size,) on the CPU; equal seeds give equal weights."""
+        return torch.cat([p.detach().reshape(-1) for p in seeded(self._build, seed).parameters()])
+
+    def parts(self, theta: Tensor) -> dict[str, Tensor]:
+        """`theta` cut into the parameters; views, nothing is copied."""
+        pieces = torch.split(theta, self._sizes)
+        return {name: piece.view(shape) for name, piece, shape in zip(self._names, pieces, self._shapes, strict=True)}
+
+    def apply(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Logits of images, (b, c, h, w) -> (b, classes)."""
+        logits: Tensor = functional_call(self._module, self.parts(theta), (x,))
+        return logits
+
+    def embed(self, theta: Tensor, x: Tensor) -> Tensor:
+        """What the last layer is given, (b, features)."""
+        assert isinstance(self._module, nn.Sequential), "all networks here end in a last layer"
+        body = {name.removeprefix("0."): part for name, part in self.parts(theta).items() if name.startswith("0.")}
+        features: Tensor = functional_call(self._module[0], body, (x,))
+        return features
+
+
+class InstanceNorm(nn.Module):
+    """Every channel of every image to mean 0 and variance 1, then a learned scale and shift: GroupNorm(c, c).
+
+    In plain operations, which have every derivative and batch under `vmap`; the built-in kernel has no second one there.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean((2, 3), keepdim=True)
+        scale = torch.rsqrt((centred * centred).mean((2, 3), keepdim=True) + 1e-5) * self.weight[:, None, None]
+        return centred * scale + self.bias[:, None, None]
+
+
+class Convolution(nn.Conv2d):
+    """A 3x3 convolution; on the CPU as one matrix product over shifted views.
+
+    `vmap` over weights turns the library's convolution into a grouped one, which on a CPU is several times slower than this.
+    """
+
+    def __init__(self, before: int, after: int, padding: int) -> None:
+        super().__init__(before, after, 3, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        assert isinstance(self.padding[0], int) and self.bias is not None, "set in __init__"
+        b, c, _, _ = x.shape
+        padded = nn.functional.pad(x, (self.padding[0],) * 4)
+        h, w = padded.shape[2] - 2, padded.shape[3] - 2
+        shifted = torch.stack([padded[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3)], dim=2)  # (b, c, 9, h, w)
+        columns = shifted.reshape(b, c * 9, h * w)
+        return (self.weight.reshape(self.out_channels, -1) @ columns + self.bias[:, None]).reshape(b, -1, h, w)
+
+
+class MeanPool(nn.Module):
+    """The mean of every 2x2 block, an odd last row or column left out: AvgPool2d(2) with every derivative under `vmap`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        whole = x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(b, c, h // 2, 2, w // 2, 2)
+        return whole.mean((3, 5))
+
+
+class ConvNet(nn.Sequential):
+    """The ConvNet of the distillation line: `depth` blocks of 3x3 convolution, instance norm, ReLU and 2x2 mean, then one linear layer.
+
+    Depth follows the shorter side: 2 up to 16 pixels, 3 up to 32, 4 up to 64, 5 up to 128. Like the official code it pads 28x28 grey
+    images to 32x32. `width` 128 is the published one; 320,010 parameters for CIFAR-10.
+    """
+
+    def __init__(self, shape: Sequence[int], classes: int, width: int = 128, depth: int | None = None) -> None:
+        channels, height, width_px = shape
+        depth = depth or convnet_depth(shape)
+        first_padding = 3 if tuple(shape) == (1, 28, 28) else 1
+        sides = [side + 2 * (first_padding - 1) >> depth for side in (height, width_px)]
+        if min(sides) < 1:
+            raise InputError(f"Images of {width_px} x {height} pixels are too small for {depth} halvings. Use a smaller depth.")
+        blocks: list[nn.Module] = []
+        for block in range(depth):
+            padding = first_padding if block == 0 else 1
+            blocks += [Convolution(channels if block == 0 else width, width, padding), InstanceNorm(width), nn.ReLU(), MeanPool()]
+        super().__init__(nn.Sequential(*blocks, nn.Flatten()), nn.Linear(width * sides[0] * sides[1], classes))
+
+
+class MLP(nn.Sequential):
+    """Two hidden layers of `width`, the digits network of the acceptance trials at 64."""
+
+    def __init__(self, shape: Sequence[int], classes: int, width: int = 128) -> None:
+        body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        super().__init__(body, nn.Linear(width, classes))
+
+
+class VGG(nn.Sequential):
+    """VGG-11's channels with instance norm (Simonyan & Zisserman 2015), halved as often as the image allows; published at width 64."""
+
+    def __init__(self, shape: Sequence[int], classes: int, width: int = 64) -> None:
+        layout = [1, 0, 2, 0, 4, 4, 0, 8, 8, 0, 8, 8, 0]  # multiples of `width`, 0 for a halving
+        side, before = min(shape[1:]), shape[0]
+        blocks: list[nn.Module] = []
+        for multiple in layout:
+            if multiple:
+                blocks += [nn.Conv2d(before, width * multiple, 3, padding=1), InstanceNorm(width * multiple), nn.ReLU()]
+                before = width * multiple
+            elif side > 3:
+                blocks.append(nn.MaxPool2d(2))
+                side //= 2
+        super().__init__(nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear(before, classes))
+
+
+class ViT(nn.Sequential):
+    """A small vision transformer: patches of some 8 x 8 a picture, three blocks of 64 numbers and four heads, mean of the tokens."""
+
+    def __init__(self, shape: Sequence[int], classes: int, width: int = 64) -> None:
+        super().__init__(_Transformer(shape, width), nn.Linear(width, classes))
+
+
+class _Transformer(nn.Module):
+    def __init__(self, shape: Sequence[int], width: int) -> None:
+        super().__init__()
+        patch = max(1, min(shape[1:]) // 7)
+        tokens = (shape[1] // patch) * (shape[2] // patch)
+        self.patches = nn.Conv2d(shape[0], width, patch, stride=patch)
+        self.places = nn.Parameter(0.02 * torch.randn(1, tokens, width))
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places  # (b, tokens, width)
+        mean: Tensor = self.norm(self.blocks(tokens)).mean(1)
+        return mean
+
+
+Builder = Callable[..., nn.Module]
+NETWORKS: Final[Mapping[str, Builder]] = {"convnet": ConvNet, "mlp": MLP, "resnet18": ResNet18, "vgg11": VGG, "vit": ViT}
+FIXED_WIDTH: Final = ("resnet18", "vgg11", "vit")
+
+
+def build(name: str, shape: Sequence[int], classes: int, width: int | None = None) -> nn.Module:
+    """A network by name for images of `shape` (c, h, w); `width` counts for the convnet and the mlp, the others have their own."""
+    if name not in NETWORKS:
+        raise UnknownNameError(f'No network "{name}".{did_you_mean(name, NETWORKS)} There are: {", ".join(NETWORKS)}.')
+    if min(shape[1:]) < SMALLEST_SIDE:
+        raise InputError(f"Images of {shape[2]} x {shape[1]} pixels are too small; {SMALLEST_SIDE} a side is the least. Enlarge them.")
+    options = {} if width is None or name in FIXED_WIDTH else {"width": width}
+    return NETWORKS[name](shape, classes, **options)
+
+
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A module whose initial weights follow from `seed` alone; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def convnet_depth(shape: Sequence[int]) -> int:
+    """Halvings for images of this shape.
+
+    >>> [convnet_depth((1, side, side)) for side in (8, 14, 28, 32, 64, 128)]
+    [2, 2, 3, 3, 4, 5]
+    """
+    return max(2, math.ceil(math.log2(min(shape[1:]))) - 2)
