@@ -57,7 +57,7 @@ class Sentence:
     def fit(self, data: Dataset, seed: int) -> Fitted:
         return {}
 
-    def encode(self, data: Dataset, first: int, stop: int, fitted: Fitted) -> Encoded:
+    def encode(self, data: Dataset, first: int, stop: int, fitted: Mapping[str, NDArray[Any]]) -> Encoded:
         texts = joined_texts(data, first, stop)
         vectors = self.model.encode(texts, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, np.float32), empty_texts(texts, first)
@@ -88,7 +88,7 @@ class HuggingFace:
     def fit(self, data: Dataset, seed: int) -> Fitted:
         return {}
 
-    def encode(self, data: Dataset, first: int, stop: int, fitted: Fitted) -> Encoded:
+    def encode(self, data: Dataset, first: int, stop: int, fitted: Mapping[str, NDArray[Any]]) -> Encoded:
         texts = joined_texts(data, first, stop)
         order = np.argsort([len(text) for text in texts], kind="stable")
         with torch.inference_mode():
@@ -132,7 +132,7 @@ class Timm:
     def fit(self, data: Dataset, seed: int) -> Fitted:
         return {}
 
-    def encode(self, data: Dataset, first: int, stop: int, fitted: Fitted) -> Encoded:
+    def encode(self, data: Dataset, first: int, stop: int, fitted: Mapping[str, NDArray[Any]]) -> Encoded:
         parts: list[NDArray[np.float32]] = []
         failed: dict[int, str] = {}
         for start in range(first, stop, BATCH):
@@ -197,7 +197,7 @@ class RunFeatures:
     def fit(self, data: Dataset, seed: int) -> Fitted:
         return {}
 
-    def encode(self, data: Dataset, first: int, stop: int, fitted: Fitted) -> Encoded:
+    def encode(self, data: Dataset, first: int, stop: int, fitted: Mapping[str, NDArray[Any]]) -> Encoded:
         failed = {row: why for row, why in self.inputs.failed.items() if first <= row < stop}
         usable = [row for row in range(first, stop) if row not in failed]
         vectors = np.zeros((stop - first, self._width), np.float32)
@@ -211,7 +211,7 @@ class RunFeatures:
         row = next((row for row in range(len(self.data)) if row not in self.inputs.failed), None)
         if row is None:
             raise InputError(f'None of {len(self.data):,} rows of "{self.data.source}" can be read.')
-        return self._features([row]).shape[1]
+        return int(self._features([row]).shape[1])
 
     def _features(self, rows: Sequence[int]) -> NDArray[np.float32]:
         read: list[torch.Tensor] = []
