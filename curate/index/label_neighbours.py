@@ -41,13 +41,29 @@ def knn_shapley(x: Array, labels: Array, target_x: Array, target_labels: Array, 
     return total / len(target_x)
 
 
+def values_of_neighbours(matches: Array, k: int, n: int) -> Float64:
+    """The values that one target gives each of its nearest rows, (targets, K), from whether their labels match, nearest first.
+
+    Truncated after those K of the `n` rows unless K = n, as `knn_shapley` does with `truncate=K`.
+    """
+    width = matches.shape[1]
+    if width >= n:
+        return _values(matches, k, None)
+    beyond = np.zeros((len(matches), 1), matches.dtype)
+    return _values(np.concatenate([matches, beyond], axis=1), k, width)[:, :width]
+
+
 def neighbour_disagreement(neighbours: Array, labels: Array) -> Float64:
     """The share of each row's neighbours that bear another label, (n,), 0 … 1; high is suspect, NaN where it has none.
 
     `neighbours` are positions, (n, k), without the row itself; -1 is no neighbour. Neighbours without a label (-1) do not
     count, and a row without one scores NaN.
     """
-    theirs = np.where(neighbours >= 0, labels[neighbours], -1)  # (n, k)
+    return disagreement(np.where(neighbours >= 0, labels[neighbours], -1), labels)
+
+
+def disagreement(theirs: Array, labels: Array) -> Float64:
+    """The same from the neighbours' labels themselves, (n, k), -1 where there is no neighbour or it has no label."""
     counted = (theirs >= 0) & (labels >= 0)[:, None]
     differs = (counted & (theirs != labels[:, None])).sum(axis=1)
     count = counted.sum(axis=1)

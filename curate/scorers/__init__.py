@@ -18,6 +18,9 @@ MENU: dict[str, str] = {
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
+    "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
+    "typicality": "curate.scorers.neighbours.typicality:Typicality",
     "random": "curate.scorers.random_:Random",
 }
 
