@@ -21,6 +21,7 @@ MENU: dict[str, str] = {
     "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
     "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
+    "dsir": "curate.scorers.target.dsir:DSIR",
     "random": "curate.scorers.random_:Random",
 }
 

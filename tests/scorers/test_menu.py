@@ -6,7 +6,7 @@ import pytest
 from curate import plugins
 from curate.errors import OptionError
 from curate.scorers import MENU
-from curate.testing import check_scorer, shard_of, signals_of
+from curate.testing import _score, check_scorer, signals_of
 
 EPOCHS, N = 12, 40
 VARIANTS = [
@@ -31,10 +31,7 @@ def run_of(spec: str):
     scorer = plugins.parse("scorers", spec).build().settle(EPOCHS)
 
     def scored(columns):
-        shard, state = shard_of(columns, rows=np.arange(N)), None
-        for _ in range(scorer.passes):
-            state = scorer.merge([scorer.fit(shard, state)])
-        return scorer.score(shard, state)
+        return _score(scorer, columns, [N])
 
     return signals_of(scorer.requires, EPOCHS, N), scored
 
