@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from curate.embeddings import Embeddings
 from curate.errors import InputError
 from curate.index.neighbours import nearest_by_distance
-from curate.index.vectors import Vectors
+from curate.index.vectors import Vectors, squared_distances
 from curate.locks import locked
 from curate.store import Store, as_arrow, shard_name
 
 NEIGHBOURS: Final = "neighbours"
 WIDTH: Final = 16  # neighbours kept, unless more are asked for
+_BLOCK: Final = 1024  # rows of another set at a time
 WAIT: Final = 600.0  # seconds to wait for another process that makes the same graph
 
 
@@ -41,7 +42,7 @@ def graph_of(vectors: NDArray[Any], k: int = WIDTH) -> Graph:
         raise InputError(f"{len(known)} of {len(vectors):,} rows have a vector; neighbours need two or more.")
     found, distance = nearest_by_distance(np.ascontiguousarray(vectors[known] if len(known) < len(vectors) else vectors, np.float32), k)
     rows = np.full((len(vectors), found.shape[1]), -1, np.int64)
-    rows[known] = np.where(found >= 0, known[found], -1)
+    rows[known] = known[found]
     return Graph(rows, _spread(distance, known, len(vectors)))
 
 
@@ -59,6 +60,22 @@ def shared_graph(embeddings: Embeddings, k: int = WIDTH) -> Graph:
         if kept is None:
             _write(embeddings.store, graph_of(embeddings.matrix, max(k, WIDTH)), _about(embeddings, max(k, WIDTH)))
     return kept or _read(Store.open(embeddings.path))
+
+
+def nearest_between(queries: Vectors, vectors: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
+    """For rows of another set: the `k` of `vectors` nearest to each, nearest first, and their Euclidean distances. Compares every pair."""
+    k = min(k, len(vectors))
+    rows, squares = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)  # far from the origin squares cancel
+    there = vectors - mean
+    for start in range(0, len(queries), _BLOCK):
+        far = squared_distances(queries[start : start + _BLOCK] - mean, there)
+        best = np.argpartition(far, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(far, best, axis=1)
+        order = np.lexsort((best, values), axis=1)
+        rows[start : start + _BLOCK] = np.take_along_axis(best, order, axis=1)
+        squares[start : start + _BLOCK] = np.take_along_axis(values, order, axis=1)
+    return rows, np.sqrt(squares)
 
 
 def _kept(embeddings: Embeddings, k: int) -> Graph | None:
