@@ -28,10 +28,11 @@ def signatures(texts: Sequence[Any], count: int, ngram: int) -> tuple[Signatures
     has = np.zeros(len(texts), np.bool_)
     slope, offset = _permutations(count)
     for span, tokens in blocks(texts, chars=CHARS):
-        hashes, at = tokens.words().grams(ngram)
+        words = tokens.words()
+        hashes, at = words.grams(ngram)
         if not len(hashes):
             continue
-        row = tokens.words().row[at]
+        row = words.row[at]
         first = np.flatnonzero(np.diff(row, prepend=-1))
         short = (hashes >> np.uint64(32)).astype(np.uint32)
         work, least = np.empty_like(short), np.empty((count, len(first)), np.uint32)

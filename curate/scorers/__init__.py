@@ -21,6 +21,8 @@ MENU: dict[str, str] = {
     "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
     "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
+    "exact_duplicates": "curate.scorers.duplicates.exact_duplicates:ExactDuplicates",
+    "minhash": "curate.scorers.duplicates.minhash:MinHash",
     "random": "curate.scorers.random_:Random",
 }
 
