@@ -97,6 +97,7 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "probs.final": evaluation["probs"][:, -1].astype(np.float32),
         "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
         "label": _labels(n),
+        "content": (np.arange(n) // 2).astype(np.uint64),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
         "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
@@ -229,7 +230,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
     if base not in known or base.endswith(".probs"):
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
-            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, embedding, text, target.embedding, target.text."
+            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, content, embedding, text, target.embedding, target.text."
         )
     if not at:
         return known[base]

@@ -6,6 +6,7 @@ from itertools import combinations
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
 ROW_SIGNALS: Final = ("text", "embedding")
 NEIGHBOURS: Final = "neighbours"
+CONTENT: Final = "content"
 TARGET: Final = "target."
 NOT_PRESENTED: Final = "not_presented"
 
@@ -161,11 +163,11 @@ def require_known_signals(
     """UsageError or ColumnError before any work where a scorer asks for what this data or this version does not have."""
     for signal in requires:
         kind = signal.removeprefix(TARGET) if signal.startswith(TARGET) else signal.split(".")[0].split("@")[0]
-        known = ROW_SIGNALS if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, NEIGHBOURS, "label")
+        known = ROW_SIGNALS if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, NEIGHBOURS, CONTENT, "label")
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, text, embedding, neighbours@K, neighbours.label@K, "
+                "There are: dynamics.*, eval.*, probs.final, label, content, text, embedding, neighbours@K, neighbours.label@K, "
                 "neighbours.distance@K, target.text, target.embedding."
             )
         if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
@@ -204,6 +206,19 @@ def is_row_local(scorer: Scorer) -> bool:
     """Whether a row's score depends on that row's content (and the target's) alone, so that it holds wherever the row turns up."""
     own = [name for name in scorer.requires if not name.startswith(TARGET)]
     return bool(own) and scorer.passes == 0 and all(name in ROW_SIGNALS for name in own)
+
+
+def content_hashes(data: Dataset, first: int, stop: int) -> NDArray[np.uint64]:
+    """A hash of each row's input, (rows,) uint64, 0 where there is none; of texts after NFC and with single blanks."""
+    import xxhash
+
+    if data.modality not in ("text", "text_pair", "chat"):
+        return data.select(np.arange(first, stop)).input_hashes
+    sides = [data.texts(first, stop, side) for side in range(2 if data.modality == "text_pair" else 1)]
+    plain = [" \x1f ".join(" ".join(normalize("NFC", text or "").split()) for text in row) for row in zip(*sides, strict=True)]
+    return np.array(
+        [xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) if text.strip(" \x1f") else 0 for text in plain], np.uint64
+    )
 
 
 def empty_texts(data: Dataset, step: int = 8192) -> dict[int, str]:
@@ -315,6 +330,8 @@ def _of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
         return data.labels[first:stop].copy()
     if name == "embedding":
         return data.matrix(first, stop)
+    if name == CONTENT:
+        return content_hashes(data, first, stop)
     return np.array([text or "" for text in data.texts(first, stop)], object)
 
 
