@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--keep", action="store_true", help="leave the folder")
     arguments = parser.parse_args()
     shutil.rmtree(arguments.dir, ignore_errors=True)
     arguments.dir.mkdir(parents=True)
@@ -39,7 +40,8 @@ def main() -> None:
     print(text)
     if arguments.out:
         arguments.out.write_text(text)
-    shutil.rmtree(arguments.dir)
+    if not arguments.keep:
+        shutil.rmtree(arguments.dir)
 
 
 def write_rates(folder: Path) -> str:

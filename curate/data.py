@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from curate import chat
 from curate.columns import Modality, kinds_of, require
 from curate.errors import ColumnError
-from curate.fingerprint import batch_rows, hash_rows, logical_schema, read_image_file
+from curate.fingerprint import batch_rows, hash_pieces, logical_schema, read_image_file
 from curate.fingerprint import fingerprint as content_fingerprint
 from curate.labels import Classes, encode, find_classes
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # A string column of a table becomes this many 0/1 columns.
 BUCKETS: Final = 32
+# Rows up to which the hashes made for the fingerprint are kept for later use (8 bytes each).
+_KEPT_HASHES: Final = 1 << 25
 # Rows of a column that are looked at where names do not tell what it is.
 PEEK: Final = 1000
 
@@ -70,17 +72,18 @@ class Dataset:
     @cached_property
     def row_hashes(self) -> NDArray[np.uint64]:
         """A content hash a row, (n,) uint64; one pass over all columns, streamed."""
-        return self._hashes(tuple(self.schema))
+        return self._whole_hashes(tuple(self.schema))
 
     @cached_property
     def input_hashes(self) -> NDArray[np.uint64]:
         """A content hash of each row's input columns alone, (n,) uint64: equal where two rows, of whatever labels, have the same input."""
-        return self._hashes(self.inputs)
+        return self._whole_hashes(self.inputs)
 
     @cached_property
     def fingerprint(self) -> str:
         """32 hex digits of content: column names, logical types and values in row order, wherever and however they are stored."""
-        return content_fingerprint(self.schema, self.row_hashes)
+        pieces = [self.row_hashes] if len(self) <= _KEPT_HASHES else self._hashes(tuple(self.schema))
+        return content_fingerprint(self.schema, len(self), pieces)
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -161,10 +164,17 @@ class Dataset:
             )
         return self.label
 
-    def _hashes(self, names: tuple[str, ...]) -> NDArray[np.uint64]:
+    def _hashes(self, names: tuple[str, ...]) -> Iterator[NDArray[np.uint64]]:
         step, n = batch_rows(self.table.data), len(self)
         pieces = (self._rows(names, start, min(start + step, n)) for start in range(0, n, step))
-        return hash_rows(pieces, image_root=self.image_root)
+        return hash_pieces(pieces, image_root=self.image_root)
+
+    def _whole_hashes(self, names: tuple[str, ...]) -> NDArray[np.uint64]:
+        hashes, done = np.empty(len(self), np.uint64), 0
+        for piece in self._hashes(names):
+            hashes[done : done + len(piece)] = piece
+            done += len(piece)
+        return hashes
 
     @cached_property
     def _categories(self) -> frozenset[str]:

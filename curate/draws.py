@@ -1,5 +1,7 @@
 """Random draws without replacement, keyed by (seed, method, row): a row's luck never depends on its neighbours."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ from curate.topk import top_k
 
 Floats = NDArray[np.float64]
 
+_FEW = 64  # bins
 _WHOLE = 1e-6  # how far a sum of probabilities may be from a whole number and still count as one
 
 
@@ -22,17 +25,26 @@ def uniform_k(rows: Rows, k: int, rng: KeyedRandom) -> Rows:
 def uniform_per_bin(bins: Array, budgets: Counts, rows: Rows, rng: KeyedRandom) -> Rows:
     """Positions of `budgets[b]` rows drawn uniformly from each bin b, all in one random order; `bins` is (n,), bin numbers from 0.
 
-    Cost O(n) up to 65,536 bins (a radix sort), beyond O(n log n); memory two numbers of eight bytes a row.
+    Cost O(n) up to 65,536 bins, beyond O(n log n); memory 24 bytes a row of the largest bin, and of all rows beyond 64 bins.
     """
-    luck = rng.uniform(rows)
-    narrow = bins.astype(np.uint16) if len(budgets) <= 1 << 16 else bins
-    members = np.argsort(narrow, kind="stable")
-    ends = np.cumsum(np.bincount(bins, minlength=len(budgets)))
-    chosen = [np.empty(0, np.int64)]
-    for budget, bin_ in zip(budgets, np.split(members, ends[:-1]), strict=True):
-        chosen.append(bin_[top_k(luck[bin_], int(budget), largest=False)])
-    together = np.concatenate(chosen)
-    return together[np.argsort(luck[together], kind="stable")]
+    edges = np.append(0, np.cumsum(budgets))
+    chosen = np.empty(edges[-1], np.int64)
+    for bin_, inside in enumerate(_members(bins, len(budgets))):
+        if budgets[bin_]:
+            best = top_k(rng.uniform(rows[inside]), int(budgets[bin_]), largest=False)
+            chosen[edges[bin_] : edges[bin_ + 1]] = inside[best]
+    return chosen[np.argsort(rng.uniform(rows[chosen]), kind="stable")]
+
+
+def _members(bins: Array, n_bins: int) -> Iterator[Rows]:
+    """The positions, ascending, of each bin's rows: by a look at all rows a bin, or by a sort where bins are many."""
+    if n_bins <= _FEW:
+        for bin_ in range(n_bins):
+            yield np.flatnonzero(bins == bin_)
+        return
+    narrow = bins.astype(np.uint16, copy=False) if n_bins <= 1 << 16 else bins
+    ends = np.cumsum(np.bincount(narrow, minlength=n_bins))
+    yield from np.split(np.argsort(narrow, kind="stable"), ends[:-1])
 
 
 def gumbel_top_k(log_weights: Floats, rows: Rows, k: int, rng: KeyedRandom) -> Rows:

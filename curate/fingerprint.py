@@ -43,23 +43,28 @@ _MASKS: Final = np.array([(1 << (8 * kept)) - 1 for kept in range(9)], np.uint64
 _FLOATS: Final = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
-def fingerprint(schema: Mapping[str, str], row_hashes: Hashes) -> str:
-    """The content fingerprint, 32 hex digits, of a table with this logical schema and these row hashes in this order."""
-    digest = xxhash.xxh3_128(json.dumps([list(schema.items()), len(row_hashes)]).encode())
-    digest.update(np.ascontiguousarray(row_hashes, "<u8").data)
+def fingerprint(schema: Mapping[str, str], n: int, row_hashes: Iterable[Hashes]) -> str:
+    """The content fingerprint, 32 hex digits, of `n` rows with this logical schema and these row hashes, in pieces and in this order."""
+    digest = xxhash.xxh3_128(json.dumps([list(schema.items()), n]).encode())
+    for piece in row_hashes:
+        digest.update(np.ascontiguousarray(piece, "<u8").data)
     text: str = digest.hexdigest()
     return text
 
 
-def hash_rows(table: "pa.Table | Iterable[pa.Table]", *, image_root: Path | None = None) -> Hashes:
-    """One hash a row, (n,) uint64, of a table or of the successive pieces of one.
-
-    Streams: beside the hashes it needs some multiples of 32 MB, or of the largest piece. `image_root` is where the files of images
-    that hold a path and no bytes may lie; an image that cannot be read counts as missing.
-    """
-    pieces = _pieces(table) if isinstance(table, pa.Table) else table
-    hashes = [_hash_columns(piece.column_names, [_one_array(column) for column in piece.columns], image_root) for piece in pieces]
+def hash_rows(table: pa.Table, *, image_root: Path | None = None) -> Hashes:
+    """One hash a row, (n,) uint64, of a table; `hash_pieces` of its slices."""
+    hashes = list(hash_pieces(_pieces(table), image_root=image_root))
     return np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
+
+
+def hash_pieces(pieces: Iterable[pa.Table], *, image_root: Path | None = None) -> Iterator[Hashes]:
+    """The row hashes of the successive pieces of a table, each (rows,) uint64; needs some multiples of the largest piece at a time.
+
+    `image_root` is where the files of images that hold a path and no bytes may lie; an image that cannot be read counts as missing.
+    """
+    for piece in pieces:
+        yield _hash_columns(piece.column_names, [_one_array(column) for column in piece.columns], image_root)
 
 
 def logical_schema(schema: pa.Schema) -> dict[str, str]:

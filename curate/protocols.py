@@ -85,6 +85,29 @@ class Opens(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class ReadsTarget(Protocol):
+    """What a scorer is besides, if it compares rows with the `--target` set, whose columns it names in `requires` as `target.X`.
+
+    The target's rows come in shards of their own, whose columns bear those names: `shard["target.text"]`, `"target.embedding"`. What
+    `merge_target` makes of them, in shard order, is there in every state that `fit` and `score` are handed, under `target.KEY`:
+    `{"counts": …}` becomes `state["target.counts"]`. `merge` need not carry it along.
+    """
+
+    def fit_target(self, shard: Shard) -> State: ...
+
+    def merge_target(self, states: Sequence[State]) -> State: ...
+
+
+@runtime_checkable
+class Concludes(Protocol):
+    """What a scorer is besides, if its state says something of the whole set: it goes into the manifest and is printed."""
+
+    def conclude(self, state: State) -> Mapping[str, float | int | str]:
+        """Facts by name, in the order in which they are shown."""
+        ...
+
+
 class PerRow:
     """A scorer whose number for a row depends on that row alone: write `score_rows`, the rest is here."""
 

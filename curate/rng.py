@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+_BLOCK: Final = 1 << 16
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
@@ -41,8 +42,12 @@ class KeyedRandom:
 
     def uniform(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """One number a row in the open interval (0, 1), (n,) float64."""
-        bits = splitmix64(self._key ^ splitmix64(rows.astype(np.uint64)))
-        return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        numbers = np.empty(len(rows), np.float64)
+        for start in range(0, len(rows), _BLOCK):  # the scratch of a block stays in the cache, and no second column is ever held
+            block = slice(start, start + _BLOCK)
+            bits = splitmix64(self._key ^ splitmix64(rows[block].astype(np.uint64)))
+            np.multiply((bits >> np.uint64(11)) + 0.5, 2.0**-53, out=numbers[block])
+        return numbers
 
     def gumbel(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """One standard Gumbel number a row, (n,) float64."""

@@ -172,7 +172,13 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
             for s in scores
         ]
         lines += ["", columns(rows, ["score", "keep", "hard end", "lowest", "median", "highest", "unscored", "more columns"])]
+    told = [f"{s['name']}: {name.replace('_', ' ')} {_fact(value)}" for s in scores for name, value in s.get("facts", {}).items()]
+    lines += ["", *told] if told else []
     return "\n".join(lines)
+
+
+def _fact(value: float | int | str) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if isinstance(value, float) else value
 
 
 def embeddings_line(where: str, about: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate import plugins
 from curate.errors import UnknownNameError, did_you_mean
 from curate.pool import ArrayPool
-from curate.protocols import Array, Columns, Sampler, Scorer, Shard, State
+from curate.protocols import Array, Columns, Concludes, ReadsTarget, Sampler, Scorer, Shard, State
 from curate.rng import KeyedRandom
 
 SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
@@ -99,6 +99,8 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "label": _labels(n),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
+        "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
+        "target.text": np.array([f"it is row {row} that says {'and this ' * (row % 3)}again" for row in range(n)]),
     }
     return {name: _named(name, known, epochs) for name in requires}
 
@@ -169,17 +171,33 @@ def _built(room: plugins.Room, method: Any) -> Any:
 
 def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -> dict[str, Array]:
     """All stages of a scorer over shards of these sizes, as `curate score` runs them."""
-    ends = np.cumsum(sizes)
-    shards = [
-        Shard(np.arange(end - size, end), {name: values[end - size : end] for name, values in columns.items()})
-        for size, end in zip(sizes, ends.tolist(), strict=True)
-    ]
-    state: State | None = None
+    name = type(scorer).__name__
+    own = {signal: values for signal, values in columns.items() if not signal.startswith("target.")}
+    shards = _cut(own, sizes)
+    target: State = {}
+    if isinstance(scorer, ReadsTarget):
+        told = scorer.merge_target([scorer.fit_target(shard) for shard in _cut({n: v for n, v in columns.items() if n not in own}, sizes)])
+        target = {f"target.{key}": value for key, value in told.items()}
+        _check_state(target, name)
+    state: State | None = target or None
     for _ in range(scorer.passes):
-        state = scorer.merge([scorer.fit(shard, state) for shard in shards])
-        _check_state(state, type(scorer).__name__)
+        state = scorer.merge([scorer.fit(shard, state) for shard in shards]) | target
+        _check_state(state, name)
+    if isinstance(scorer, Concludes):
+        _check_facts(scorer.conclude(state or {}), name)
     parts = [scorer.score(shard, state) for shard in shards]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+
+
+def _cut(columns: Mapping[str, Array], sizes: Sequence[int]) -> list[Shard]:
+    spans = [(end - size, end) for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True)]
+    return [Shard(np.arange(first, stop), {name: values[first:stop] for name, values in columns.items()}) for first, stop in spans]
+
+
+def _check_facts(facts: Mapping[str, float | int | str], name: str) -> None:
+    for key, value in facts.items():
+        plain = isinstance(value, int | str) or (isinstance(value, float) and np.isfinite(value))
+        assert plain, f'{name}: fact "{key}" must be a finite float, an int or a str (it is written as JSON), got {value!r}.'
 
 
 def _check_state(state: State, name: str) -> None:
@@ -208,7 +226,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
     if base not in known or base.endswith(".probs"):
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
-            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, embedding, text."
+            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, embedding, text, target.embedding, target.text."
         )
     if not at:
         return known[base]

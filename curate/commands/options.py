@@ -75,6 +75,19 @@ def load_data(source: str | None, given: dict[str, Any]) -> Any:
     return load(source, **named, **chosen)
 
 
+def load_target(given: dict[str, Any]) -> Any:
+    """The `--target` set as its options describe it, which are taken out of `given`; None where none is named."""
+    source, named = given.pop("target"), {"input": given.pop("target_input"), "split": given.pop("target_split")}
+    if source is None:
+        odd = [name for name, value in named.items() if value is not None]
+        if odd:
+            raise click.UsageError(f"--target-{odd[0]} describes the target: name it too, with --target DATA.")
+        return None
+    from curate.loading import load
+
+    return load(source, **named)
+
+
 def reading_options() -> list[str]:
     """The reading options as they were typed, for the command that comes next: the fingerprint must be the same."""
     context = click.get_current_context()

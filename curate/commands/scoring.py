@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from curate.commands.options import load_data, reading, reading_options, running, say, share, talking
+from curate.commands.options import load_data, load_target, reading, reading_options, running, say, share, talking
 from curate.terminal import progress_for, score_lines
 
 
@@ -17,6 +17,9 @@ from curate.terminal import progress_for, score_lines
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to make or go on with.")
 @click.option("--run", "run_", type=click.Path(path_type=Path), help="Reuse the training run in this store or recording.")
+@click.option("--target", metavar="DATA", help="The set that dsir, contamination and the like compare rows with.")
+@click.option("--target-input", metavar="C[,C2]", help="Its input column.")
+@click.option("--target-split", metavar="S", help="Its split; default train, or the only one.")
 @click.option("--from", "from_store", type=click.Path(path_type=Path), help="Take row-local scores of unchanged rows from this store.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--seeds", type=int, metavar="K", help="Train K runs, seeds S … S+K-1, and join their scores; default 1.")
@@ -45,6 +48,7 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
     given["run"] = given.pop("run_")
     given["max_failures"] = share(given["max_failures"])
     loaded = load_data(data, given)
+    given["target"] = load_target(given)
     if dry_run:
         plan = scoring.plan(loaded, scorers, **given)
         say(as_json, plan, plan_lines(plan))

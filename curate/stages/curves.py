@@ -15,13 +15,13 @@ def draw_curve(summary: Mapping[str, Any], target: Path) -> None:
     everything = next(arm for arm in summary["arms"] if arm["kind"] == "everything")
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    for name, line in _lines(arms).items():
+    for name, line in same_policy(arms).items():
         style: dict[str, Any] = {"color": "0.45", "linestyle": "--" if name == "random" else ":"} if name in BASELINES else {}
         x = [100 * arm["rows"] / everything["rows"] for arm in line]
         y = [100 * arm["accuracy"]["mean"] for arm in line]
-        axes.errorbar(x, y, yerr=[100 * _half(arm) for arm in line], marker="o", markersize=4, capsize=3, label=name, **style)
+        axes.errorbar(x, y, yerr=[100 * half_width(arm) for arm in line], marker="o", markersize=4, capsize=3, label=name, **style)
     if everything["accuracy"]["mean"] is not None:
-        mean, half = 100 * everything["accuracy"]["mean"], 100 * _half(everything)
+        mean, half = 100 * everything["accuracy"]["mean"], 100 * half_width(everything)
         axes.axhline(mean, color="black", linewidth=1, label="everything")
         axes.axhspan(mean - half, mean + half, color="black", alpha=0.08, linewidth=0)
     axes.set(xlabel="rows kept, %", ylabel="test accuracy, %")
@@ -32,7 +32,7 @@ def draw_curve(summary: Mapping[str, Any], target: Path) -> None:
     figure.savefig(target, format="png", dpi=150)
 
 
-def _lines(arms: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def same_policy(arms: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Arms by what they have in common but their size, smallest first."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for arm in sorted(arms, key=lambda arm: int(arm["rows"])):
@@ -41,6 +41,7 @@ def _lines(arms: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any
     return found
 
 
-def _half(arm: Mapping[str, Any]) -> float:
+def half_width(arm: Mapping[str, Any]) -> float:
+    """Of the interval of an arm's accuracy, 0 … 1; 0 where there is none."""
     estimate = arm["accuracy"]
     return 0.0 if estimate["low"] is None else float(estimate["high"] - estimate["mean"])

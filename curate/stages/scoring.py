@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,14 @@ from curate.loading import load
 from curate.locks import locked
 from curate.plugins import Plugin, options_of, parse
 from curate.progress import Progress, Silent, Task
-from curate.protocols import Opens, Scorer
+from curate.protocols import Concludes, Opens, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
 from curate.stages import engines, parts, running, shards
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
 from curate.stages.running import RunOptions
 from curate.stages.shards import RUN_SIGNALS, ShardTask
-from curate.store import Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
+from curate.store import RESULT, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
@@ -43,6 +43,10 @@ class Asked:
     def reads_run(self) -> bool:
         return any(name.split(".")[0] in RUN_SIGNALS for name in self.scorer.requires)
 
+    @property
+    def reads_target(self) -> bool:
+        return any(name.startswith(shards.TARGET) for name in self.scorer.requires)
+
 
 def score(
     data: Any,
@@ -52,6 +56,7 @@ def score(
     seed: int = 0,
     seeds: int | None = None,
     run: str | Path | None = None,
+    target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
     shard_rows: int | None = None,
@@ -70,8 +75,8 @@ def score(
     `scorers` are `[AS=]NAME[:option=value,…]`, `FILE.py:Class`, or instances. Those that read a training run share one run a
     seed, trained as `options` say (`model`, `epochs`, `batch_size`, `optimizer`, `lr`, `schedule`, `augment`, `precision`, …: the
     fields of `RunOptions`), taken from `run`, or already in the store. Scorers that are there already, made the same way, cost nothing.
-    The same call after a kill goes on where it stopped.
-    `from_store` takes row-local scores over for every row whose content is unchanged.
+    The same call after a kill goes on where it stopped. `target`, whatever `curate.load` takes, is the set that scorers such as
+    `dsir` and `contamination` compare the rows with. `from_store` takes row-local scores over for every row whose content is unchanged.
 
     Shards are scored in this process, in `workers` of this machine, or with `engine="ray"` in as many actors of a Ray cluster, of
     which each takes `worker_gpus` GPUs. `shard="I/N"` does the I-th of N parts of the shards, for N processes that know nothing of each
@@ -82,9 +87,9 @@ def score(
     """
     progress = progress or Silent()
     folder = Path(out)
-    data = load(data)
+    data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
-    check_before(data, asked, run, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(data, asked, run, target, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
     part = None if shard is None else Part.parse(shard)
     if part is not None and overwrite:
         raise UsageError("--shard adds to what other processes write, so it does not go with --overwrite. Empty the folder first.")
@@ -93,7 +98,7 @@ def score(
 
         def opened() -> _Job:
             job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
-            job.max_failures, job.engine = max_failures, runner
+            job.max_failures, job.engine, job.target = max_failures, runner, target
             job.borrow(from_store)
             return job
 
@@ -116,6 +121,7 @@ def plan(
     seed: int = 0,
     seeds: int | None = None,
     run: str | Path | None = None,
+    target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
     shard_rows: int | None = None,
@@ -132,9 +138,9 @@ def plan(
 
     The time comes from a few real training steps on the first rows. DoesNotFitError where disk or memory would not do.
     """
-    data = load(data)
+    data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
-    check_before(data, asked, run, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(data, asked, run, target, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
     part = None if shard is None else Part.parse(shard)
     engines.check(engine, ray_address)
     trains = any(one.reads_run for one in asked) and run is None
@@ -158,7 +164,12 @@ def plan(
 
 
 def check_before(
-    data: Dataset, asked: Sequence[Asked], run: str | Path | None, max_failures: float, counts: Mapping[str, int | None]
+    data: Dataset,
+    asked: Sequence[Asked],
+    run: str | Path | None,
+    target: Dataset | None,
+    max_failures: float,
+    counts: Mapping[str, int | None],
 ) -> None:
     """Everything that can be known to be wrong before the first row is read."""
     if not 0 <= max_failures <= 1:
@@ -167,12 +178,15 @@ def check_before(
         if count is not None and count < 1:
             raise OptionError(f"{name} must be 1 or more, got {count}.")
     for one in asked:
-        shards.require_known_signals(one.name, one.scorer.requires, data)
+        shards.require_known_signals(one.name, one.scorer.requires, data, target)
         if one.reads_run:
             if len(data) < 2:
                 raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')
             if run is None:
                 running.require_labels(data, one.name)
+    if target is not None and not any(one.reads_target for one in asked):
+        names = ", ".join(one.name for one in asked)
+        raise UsageError(f"None of the scorers ({names}) compares rows with a target set, so --target has no use here. Leave it out.")
 
 
 def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
@@ -198,6 +212,7 @@ class _Job:
 
     max_failures = 0.01
     engine: Engine = engines.Here()
+    target: Dataset | None = None
 
     def __init__(
         self,
@@ -298,6 +313,7 @@ class _Job:
         if joined:
             self.progress.note(f"Joined the parts {', '.join(joined)}.")
         self._report(self.store.drop_damaged())
+        self._note_overlap()
         self._write_rows()
         self._score_all(self._runs(wait=0.0), self.store, None)
 
@@ -316,6 +332,15 @@ class _Job:
     def _report(self, faults: Sequence[Fault]) -> None:
         for fault in faults:
             self.progress.note(f'Shard "{fault.file}" is damaged ({fault.problem}); it is made again.')
+
+    def _note_overlap(self) -> None:
+        """A target row among the rows is closest to the target and proves nothing; whoever trains on it should know."""
+        if self.target is not None:
+            count = int(np.isin(self.data.input_hashes, self.target.input_hashes).sum())
+            if count:
+                self.progress.note(
+                    f'{count:,} of the {len(self.data):,} rows are also in the target "{self.target.source}", word for word.'
+                )
 
     def _write_rows(self) -> None:
         """The content hash of each row, by which a later store knows which rows are unchanged."""
@@ -362,7 +387,7 @@ class _Job:
                 if self._score_one(one, runs, failed, target, part, task):
                     target.log("score", scorer=one.name, wall=time.perf_counter() - started, cpu=_cpu_seconds() - cpu)
                 if part is None:
-                    self._conclude(one)
+                    self._conclude(one, runs)
 
     def _score_one(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], target: Store, part: Part | None, bar: Task) -> bool:
         done = {entry.file for store in (self.store, target) for entry in store.files(one.name)}
@@ -374,7 +399,9 @@ class _Job:
         runner = self.engine if tasks[0].is_portable else engines.Here()
         if runner is not self.engine and self.engine.is_remote:
             self.progress.note(f"{one.name} is scored here: data or a scorer that is held in memory cannot go to another process.")
-        states = shards.fit_states(one.scorer, tasks, runner.map)
+        states = self._states(one, tasks, runner)
+        if part is None:
+            self._note_facts(one, states)
         try:
             for entry in runner.map(shards.write_shard, [tasks[index].with_states(states) for index in todo]):
                 target.enter(one.name, entry)
@@ -383,11 +410,33 @@ class _Job:
             shards.held.let_go()
         return True
 
-    def _conclude(self, one: Asked) -> None:
-        result = {"unscored": Scores(self.store).failed(one.name)}
+    def _states(self, one: Asked, tasks: Sequence[ShardTask], runner: Engine) -> list[State | None]:
+        return shards.fit_states(one.scorer, tasks, runner.map, self._target_state(one, runner))
+
+    def _target_state(self, one: Asked, runner: Engine) -> State | None:
+        """What the scorer makes of the target, shard by shard as it does of the rows."""
+        if not isinstance(one.scorer, ReadsTarget) or self.target is None:
+            return None
+        ranges = shard_ranges(len(self.target), default_shard_rows(len(self.target)))
+        tasks = [replace(self._task(one, (), {}, 0), data=self.target, first=first, stop=stop) for first, stop in ranges]
+        return shards.fit_target(one.scorer, tasks, runner.map if tasks[0].is_portable else engines.Here().map)
+
+    def _note_facts(self, one: Asked, states: Sequence[State | None]) -> None:
+        """Writes down what the state of the first seed says of the whole set."""
+        if isinstance(one.scorer, Concludes):
+            self.store.conclude(one.name, {"facts": dict(one.scorer.conclude(states[0] or {}))})
+
+    def _conclude(self, one: Asked, runs: "Sequence[Run]") -> None:
+        there = self.store.about(one.name).get(RESULT, {})
+        if isinstance(one.scorer, Concludes) and "facts" not in there:  # the shards are of parts, which write none
+            self._note_facts(
+                one, self._states(one, [self._task(one, runs, {}, index) for index in range(len(self.ranges))], engines.Here())
+            )
+            there = self.store.about(one.name)[RESULT]
+        result = {name: there[name] for name in ("facts",) if name in there} | {"unscored": Scores(self.store).failed(one.name)}
         if len(self.seeds) > 1:
-            result["stability"] = shards.stability(self.store, one.name, self.seeds)  # type: ignore[assignment]
-        if self.store.about(one.name).get("result") != result:
+            result["stability"] = shards.stability(self.store, one.name, self.seeds)
+        if there != result:
             self.store.conclude(one.name, result)
 
     def _task(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], index: int) -> ShardTask:
@@ -404,13 +453,23 @@ class _Job:
             data=self.data,
             failed={row: why for row, why in failed.items() if first <= row < stop},
             device=str(self.store.settled.get("device", "cpu")),
-            borrowed=self.borrowed.path if self.borrowed and shards.is_row_local(one.scorer) and _same(one, self.borrowed) else None,
+            borrowed=self.borrowed.path if self.borrowed and self._lends(one, self.borrowed) else None,
         )
 
     def _about(self, one: Asked, runs: "Sequence[Run]") -> dict[str, Any]:
-        if not one.reads_run:
-            return describe_scorer(one, self.seeds)
-        return describe_scorer(one, self.seeds) | {"runs": [run.store.path.name for run in runs], "epochs": self.epochs}
+        about = describe_scorer(one, self.seeds)
+        if one.reads_target and self.target is not None:
+            about["target"] = {"fingerprint": self.target.fingerprint, "rows": len(self.target), "inputs": list(self.target.inputs)}
+        if one.reads_run:
+            about |= {"runs": [run.store.path.name for run in runs], "epochs": self.epochs}
+        return about
+
+    def _lends(self, one: Asked, other: Scores) -> bool:
+        """Whether another store's scores of that name hold here for every row that is unchanged."""
+        if one.name not in other.names or not shards.is_row_local(one.scorer):
+            return False
+        about, own = other.about(one.name), self._about(one, ())
+        return all(about.get(key) == own.get(key) for key in ("method", "options", "version", "requires", "source", "target"))
 
 
 def describe_scorer(one: Asked, seeds: Sequence[int]) -> dict[str, Any]:
@@ -427,13 +486,6 @@ def describe_scorer(one: Asked, seeds: Sequence[int]) -> dict[str, Any]:
         "seeds": list(seeds),
     }
     return about | ({"source": one.plugin.source_hash} if one.plugin.source_hash else {})
-
-
-def _same(one: Asked, borrowed: Scores) -> bool:
-    if one.name not in borrowed.names:
-        return False
-    about, own = borrowed.about(one.name), describe_scorer(one, [])
-    return all(about.get(key) == own.get(key) for key in ("method", "options", "version", "requires", "source"))
 
 
 def _failed(runs: "Sequence[Run]", data: Dataset, asked: Sequence[Asked]) -> dict[int, str]:

@@ -91,10 +91,10 @@ def select(
 
 def everything(data: Dataset) -> Selection:
     """The selection of all rows, in row order."""
-    rows, columns = np.arange(len(data)), Candidates(data, None, None)
+    rows, weights = np.arange(len(data)), np.ones(len(data))
     job = _job(Request(None, None, None, None, None, None, False, None, 0), None, None, None, {})
-    report = _report(data, rows, np.ones(len(data)), None, columns, None, rows, 0, 0)
-    return Selection(_table(data, rows, np.ones(len(data))), describe_dataset(data), job, report, data=data)
+    report = _report(data, rows, weights, None, len(data), 0, 0)
+    return Selection(_table(data, rows, weights), describe_dataset(data), job, report, data=data)
 
 
 def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates:
@@ -126,12 +126,16 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     pool = ArrayPool({n: c if whole else c[rows] for n, c in pool_columns.items()}, rows=rows, keep=keep, hard_sign=sign)
     rng = KeyedRandom(request.seed, plugin.method if plugin else "filter")
     take = min(k, len(rows))
-    index, weights = _sample(sampler, pool, take, rng, data, request) if sampler is not None else (np.arange(take), np.ones(take))
-    picked = np.concatenate((rows[index], last[: k - take]))
-    weights = np.concatenate((weights, np.ones(k - take)))
+    picked, weights = rows[:take], np.ones(take)
+    if sampler is not None:
+        index, weights = _sample(sampler, pool, take, rng, data, request)
+        picked = rows[index]
+    if take < k:
+        picked = np.concatenate((picked, last[: k - take]))
+        weights = np.concatenate((weights, np.ones(k - take)))
     job = _job(request, plugin, sampler, keep if sampler and "score" in sampler.requires else None, used)
-    passed = rows if sampler is not None else np.arange(len(data))  # a filter has chosen among all rows
-    report = _report(data, picked, weights, by, columns, pool_columns.get("score"), passed, dropped, request.seed)
+    candidates = len(rows) if sampler is not None else len(data)  # a filter has chosen among all rows
+    report = _report(data, picked, weights, pool_columns.get("score"), candidates, dropped, request.seed)
     return Selection(_table(data, picked, weights), describe_dataset(data), job, report, data=data)
 
 
@@ -345,9 +349,11 @@ def _digest(rows: NDArray[np.int64]) -> str:
 
 
 def _table(data: Dataset, picked: NDArray[np.int64], weights: NDArray[np.float64]) -> pa.Table:
-    ascending = np.argsort(picked, kind="stable")
-    rows = picked[ascending]
-    columns = {"row": pa.array(rows), "order": pa.array(ascending.astype(np.int64)), "weight": pa.array(weights[ascending])}
+    order, rows = np.arange(len(picked)), picked
+    if not (picked[1:] > picked[:-1]).all():
+        order = np.argsort(picked, kind="stable")
+        rows, weights = picked[order], weights[order]
+    columns = {"row": pa.array(rows), "order": pa.array(order), "weight": pa.array(weights)}
     if data.id is not None:
         columns["id"] = data.column(data.id).take(pa.array(rows)).combine_chunks()
     return pa.table(columns)
@@ -357,28 +363,26 @@ def _report(
     data: Dataset,
     picked: NDArray[np.int64],
     weights: NDArray[np.float64],
-    by: str | None,
-    columns: Candidates,
     score: NDArray[Any] | None,
-    rows: NDArray[np.int64],
+    candidates: int,
     dropped: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Class counts, score quantiles of the kept beside all, and how much a random pick of the same size shares with this one."""
+    """Class counts, score quantiles of the kept beside all, and how much a random pick of the same size shares with this one.
+
+    That pick takes every candidate with probability k/candidates, so that only the kept rows' draws need looking at.
+    """
     k = len(picked)
-    keys = KeyedRandom(seed, "report").uniform(rows)
-    random = rows[np.argpartition(keys, k - 1)[:k]] if k < len(rows) else rows
-    chosen = np.zeros(len(data), bool)
-    chosen[picked] = True
+    shared = KeyedRandom(seed, "report").uniform(picked) < k / candidates
     report: dict[str, Any] = {
         "kept": k,
         "of": len(data),
-        "candidates": len(rows),
+        "candidates": candidates,
         "without_score": dropped,
-        "overlap_with_random": round(float(chosen[random].mean()), 6),
-        "overlap_expected": round(k / max(1, len(rows)), 6),
+        "overlap_with_random": round(float(shared.mean()), 6),
+        "overlap_expected": round(k / candidates, 6),
     }
-    if len(np.unique(weights)) > 1:
+    if weights.min() != weights.max():
         report["effective_sample_size"] = round(float(weights.sum() ** 2 / (weights**2).sum()), 1)
     if score is not None:
         report["score_quantiles"] = {"at": QUANTILES, "kept": _quantiles(score[picked]), "all": _quantiles(score)}
@@ -388,7 +392,8 @@ def _report(
 
 
 def _quantiles(values: NDArray[Any]) -> list[float]:
-    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    finite = np.isfinite(values) if values.dtype.kind == "f" else None
+    known = values if finite is None or finite.all() else values[finite]
     return [float(f"{v:.6g}") for v in np.quantile(known, QUANTILES)] if len(known) else []
 
 

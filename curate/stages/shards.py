@@ -15,12 +15,13 @@ from curate.data import Dataset
 from curate.disk import write_whole
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Opens, Scorer, Shard, State
+from curate.protocols import Opens, ReadsTarget, Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
 RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
 ROW_SIGNALS: Final = ("text", "embedding")
+TARGET: Final = "target."
 NOT_PRESENTED: Final = "not_presented"
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -66,8 +67,9 @@ class ShardTask:
         requires = self.built().requires
         runs: list[Run | None] = [Run.open(path) for path in self.runs] or [None] * len(self.seeds)
         rows = np.arange(self.first, self.stop)
-        own = {name: _of_data(self.data, name, self.first, self.stop) for name in requires if name.split(".")[0] not in RUN_SIGNALS}
-        wanted = [name for name in requires if name not in own]
+        wanted = [name for name in requires if name.split(".")[0] in RUN_SIGNALS]
+        own_names = [name for name in requires if name not in wanted and not name.startswith(TARGET)]
+        own = {name: _of_data(self.data, name, self.first, self.stop) for name in own_names}
         made = []
         for seed, run in zip(self.seeds, runs, strict=True):
             columns = own | (run.columns(wanted, self.first, self.stop) if run is not None else {})
@@ -75,6 +77,14 @@ class ShardTask:
                 column.flags.writeable = False
             made.append(Shard(rows, columns, seed))
         return made
+
+    def target_shard(self) -> Shard:
+        """The rows as a part of the target, where `data` is that: the columns bear the names by which scorers ask for them."""
+        names = [name for name in self.built().requires if name.startswith(TARGET)]
+        columns = {name: _of_data(self.data, name.removeprefix(TARGET), self.first, self.stop) for name in names}
+        for column in columns.values():
+            column.flags.writeable = False
+        return Shard(np.arange(self.first, self.stop), columns)
 
     def __getstate__(self) -> dict[str, Any]:
         """What crosses to another process: names and numbers; the dataset as its recipe, the scorer as its plug-in."""
@@ -112,13 +122,19 @@ class _Held:
 held = _Held()
 
 
-def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each) -> list[State | None]:
-    """A seed's merged state after all passes; None where a scorer has none."""
-    states: list[State | None] = [None] * len(tasks[0].seeds)
+def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each, target: State | None = None) -> list[State | None]:
+    """A seed's merged state after all passes, what the target told beside it; None where a scorer has neither."""
+    states: list[State | None] = [target] * len(tasks[0].seeds)
     for _ in range(scorer.passes):
         fitted = list(each(_fit, [task.with_states(states) for task in tasks]))  # (shards, seeds)
-        states = [scorer.merge(list(of_seed)) for of_seed in zip(*fitted, strict=True)]
+        states = [scorer.merge(list(of_seed)) | (target or {}) for of_seed in zip(*fitted, strict=True)]
     return states
+
+
+def fit_target(scorer: ReadsTarget, tasks: Sequence[ShardTask], each: Each) -> State:
+    """What a scorer makes of the target, whose rows the tasks hold, under the names by which its states have it."""
+    merged = scorer.merge_target(list(each(_fit_target, tasks)))
+    return {f"{TARGET}{key}": value for key, value in merged.items()}
 
 
 def write_shard(task: ShardTask) -> Entry:
@@ -129,26 +145,37 @@ def write_shard(task: ShardTask) -> Entry:
     return entry_of(task.path, first=task.first, rows=table.num_rows, failed=failed)
 
 
-def require_known_signals(name: str, requires: Iterable[str], data: Dataset) -> None:
+def require_known_signals(name: str, requires: Iterable[str], data: Dataset, target: Dataset | None = None) -> None:
     """UsageError or ColumnError before any work where a scorer asks for what this data or this version does not have."""
     for signal in requires:
-        kind = signal.split(".")[0]
-        if kind not in (*RUN_SIGNALS, *ROW_SIGNALS, "label"):
+        kind = signal.removeprefix(TARGET) if signal.startswith(TARGET) else signal.split(".")[0]
+        known = ROW_SIGNALS if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, "label")
+        if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, text, embedding."
+                "There are: dynamics.*, eval.*, probs.final, label, text, embedding, target.text, target.embedding."
             )
-        if kind == "text" and data.modality not in ("text", "text_pair", "chat"):
-            raise ColumnError(f'Scorer "{name}" reads text, but "{data.source}" is {data.modality} data. Name a text column with --input.')
-        if kind == "embedding" and data.modality not in ("embedding", "table"):
-            raise ColumnError(
-                f'Scorer "{name}" reads embeddings, but "{data.source}" is {data.modality} data. Name a vector column with --input.'
-            )
+        if not signal.startswith(TARGET):
+            _require_modality(name, kind, data, "--input")
+        elif target is None:
+            raise UsageError(f'Scorer "{name}" compares rows with a target set, and none is named. Name one: --target DATA (target=…).')
+        else:
+            _require_modality(name, kind, target, "--target-input")
+
+
+def _require_modality(name: str, kind: str, data: Dataset, option: str) -> None:
+    if kind == "text" and data.modality not in ("text", "text_pair", "chat"):
+        raise ColumnError(f'Scorer "{name}" reads text, but "{data.source}" is {data.modality} data. Name a text column with {option}.')
+    if kind == "embedding" and data.modality not in ("embedding", "table"):
+        raise ColumnError(
+            f'Scorer "{name}" reads embeddings, but "{data.source}" is {data.modality} data. Name a vector column with {option}.'
+        )
 
 
 def is_row_local(scorer: Scorer) -> bool:
-    """Whether a row's score depends on that row's content alone, so that it holds wherever the row turns up."""
-    return bool(scorer.requires) and scorer.passes == 0 and all(name in ROW_SIGNALS for name in scorer.requires)
+    """Whether a row's score depends on that row's content (and the target's) alone, so that it holds wherever the row turns up."""
+    own = [name for name in scorer.requires if not name.startswith(TARGET)]
+    return bool(own) and scorer.passes == 0 and all(name in ROW_SIGNALS for name in own)
 
 
 def empty_texts(data: Dataset, step: int = 8192) -> dict[int, str]:
@@ -170,6 +197,12 @@ def stability(store: Store, name: str, seeds: Sequence[int]) -> float:
 def _fit(task: ShardTask) -> list[State]:
     scorer = held.of(task)
     return [scorer.fit(shard, state) for shard, state in zip(task.shards(), task.states, strict=True)]
+
+
+def _fit_target(task: ShardTask) -> State:
+    scorer = held.of(task)
+    assert isinstance(scorer, ReadsTarget), "only such scorers are given a target"
+    return scorer.fit_target(task.target_shard())
 
 
 def _computed(task: ShardTask) -> dict[str, NDArray[Any]]:

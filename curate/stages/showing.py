@@ -58,7 +58,9 @@ def _score_line(scores: Scores, name: str) -> dict[str, Any]:
         "rows": sum(entry.rows for entry in scores.store.files(name)),
         "columns": scores.columns(name) if scores.store.files(name) else [],
         "options": about["options"],
-    } | ({"stability": about["result"]["stability"]} if "stability" in about.get("result", {}) else {})
+        **{key: value for key, value in about.get("result", {}).items() if key in ("stability", "facts")},
+        **({"target": about["target"]} if "target" in about else {}),
+    }
 
 
 def _embeddings_line(store: Store) -> dict[str, Any]:

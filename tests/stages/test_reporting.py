@@ -68,6 +68,19 @@ def data_of(page):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, flags=re.DOTALL)[1])
 
 
+def test_a_policy_tried_at_several_sizes_is_a_curve_with_its_baseline_beside(hostile, stores, tmp_path):
+    scores = curate.Scores.open(stores / "s")
+    chosen = {f"a{k}": curate.select(hostile, scores, sampler="top", by="aum", budget=k) for k in (12, 24)}
+    made = curate.compare(hostile, chosen, out=tmp_path / "c", seeds=2, steps=4, scores=scores)
+
+    text = report(made.path, tmp_path / "page.html").read_text(encoding="utf-8")
+
+    curve = re.search(r'<svg[^>]*class="curve".*?</svg>', text, flags=re.DOTALL)[0]
+    assert re.findall(r'<g class="line-(\w+)">', curve) == ["random", "class_random", "0"]
+    assert len(re.findall(r"<title>top by aum", curve)) == 2
+    assert '<th scope="col">to target</th>' in text and "To target: seconds until" in text
+
+
 def test_a_page_has_every_section_and_stands_alone(page):
     text = page.read_text(encoding="utf-8")
 

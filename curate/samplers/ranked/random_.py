@@ -11,7 +11,7 @@ from curate.rng import KeyedRandom
 class Random:
     """Rows drawn uniformly without replacement, in random order, each of weight 1.
 
-    Reads no column. A larger budget under the same seed adds rows and drops none. Cost O(n), memory 24 bytes a row
+    Reads no column. A larger budget under the same seed adds rows and drops none. Cost O(n), memory 8 bytes a row
     and 24 a chosen one.
     """
 

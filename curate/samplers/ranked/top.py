@@ -14,8 +14,8 @@ class Top:
 
     Reads `score`; the pool's `keep` names the end: high, low, or middle, which is the ranks nearest to the median (moderate
     selection, Xia et al. 2023). Good on clean data down to half of it; below a third, keeping only the hardest rows tends
-    to lose to random (Zheng et al. 2023). Cost O(n + k log k), O(n log n) for the middle; memory 16 bytes a row and
-    24 a chosen one.
+    to lose to random (Zheng et al. 2023). Cost O(n + k log k), O(n log n) for the middle; memory
+    24 bytes a chosen row (the middle: 16 bytes a row).
     """
 
     requires = ("score",)

@@ -32,8 +32,10 @@ def test_the_highest_row_can_be_chosen(score):
 
 
 def test_strata_are_of_equal_width_with_the_last_one_closed():
-    assert strata(np.array([0.0, 0.99, 1.0, 1.99, 3.99, 4.0]), 4).tolist() == [0, 0, 1, 1, 3, 3]
-    assert strata(np.array([]), 4).tolist() == []
+    scores, trusted = np.array([0.0, 0.99, 1.0, 1.99, 3.99, 4.0, 9.0, -9.0]), np.repeat([True, False], [6, 2])
+
+    assert strata(scores, 4, trusted).tolist() == [0, 0, 1, 1, 3, 3, 4, 4]
+    assert strata(np.array([]), 4, np.array([], bool)).tolist() == []
 
 
 @pytest.mark.parametrize(("end", "left"), [("low", {1, 3, 4}), ("high", {0, 2, 3})])
