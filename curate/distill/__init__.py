@@ -2,6 +2,8 @@
 
 from curate.menus import lazy
 
-MENU: dict[str, str] = {}
+MENU: dict[str, str] = {
+    "dm": "curate.distill.dm:DM",
+}
 
 __getattr__ = lazy(MENU)
