@@ -88,7 +88,7 @@ def statistics(module: nn.Module, groups: int) -> Iterator[list[Tensor]]:
 
     def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None, "of the teachers"
-        x = inputs[0].unflatten(0, (groups, -1))  # (groups, bs, channels, h, w)
+        x = inputs[0].reshape(groups, -1, *inputs[0].shape[1:])  # (groups, bs, channels, h, w)
         var, mean = torch.var_mean(x, (1, 3, 4), correction=0)
         off = (var - norm.running_var).norm(dim=1) + (mean - norm.running_mean).norm(dim=1)
         distances.append((FIRST_LAYER if not distances else 1.0) * off.sum())

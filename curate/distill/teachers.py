@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from curate.disk import write_whole
-from curate.distill.networks import seeded
+from curate.signals.training import seeded
 from curate.errors import InputError
 from curate.progress import Task
 from curate.protocols import RealImages
