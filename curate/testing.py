@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate import plugins
 from curate.errors import UnknownNameError, did_you_mean
 from curate.pool import ArrayPool
-from curate.protocols import Array, Columns, Concludes, ReadsTarget, Sampler, Scorer, Shard, State
+from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, ReadsTarget, Sampler, Scorer, Shard, State
 from curate.rng import KeyedRandom
 
 SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
@@ -89,7 +89,7 @@ def check_sampler(sampler: Sampler | type[Any] | str, *, n: int = 60) -> None:
 def check_distiller(distiller: Distiller | type[Any] | str, *, ipc: int = 2) -> None:
     """AssertionError, in plain words, where a distiller breaks what every distiller promises.
 
-    `distiller` is as for `check_scorer`; give it few iterations. It makes `ipc` images of each of three classes of 8 x 8 grey ones. Checked:
+    `distiller` is as for `check_scorer`, with few iterations. It makes `ipc` images of each of three classes of 8 x 8 grey ones. Checked:
     `ipc` finite float32 images a class in the source's shape, int64 labels, soft labels that are probabilities; equal
     bytes when it runs again, in a new folder and in the one it left; settling twice changes nothing; the data are not written
     to; options round-trip; docstring.
@@ -121,9 +121,7 @@ def _check_distilled(made: Distilled, data: Any, ipc: int, name: str) -> None:
     assert made.images.dtype == np.float32 and made.images.shape == shape, f"{name} must give float32 images of shape {shape}."
     assert np.isfinite(made.images).all(), f"{name} gives images that are not finite."
     assert made.labels.dtype == np.int64, f"{name} must give int64 labels, got {made.labels.dtype}."
-    assert np.bincount(made.labels, minlength=data.classes).tolist() == [ipc] * data.classes, (
-        f"{name} must give {ipc} images of each class."
-    )
+    assert np.bincount(made.labels, minlength=data.classes).tolist() == [ipc] * data.classes, f"{name} must give {ipc} images a class."
     if made.soft_labels is not None:
         sums = made.soft_labels.sum(1)
         right = made.soft_labels.shape == (len(made.images), data.classes) and np.allclose(sums, 1, atol=1e-4)
