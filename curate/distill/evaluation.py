@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from curate.distill.augment import DSA, OPERATIONS
-from curate.distill.networks import NETWORKS, Network, build
+from curate.distill.networks import Network, build
 from curate.progress import Task
 from curate.protocols import Training
 from curate.rng import KeyedRandom
@@ -22,14 +22,23 @@ CPU_VALUES: Final = 1 << 23  # activations of one layer that are worth stacking:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Images (m, c, h, w) as networks read them, and what they are to say: probabilities of every class, (m, classes)."""
+    """Images (m, c, h, w) as networks read them, and what they are to say: probabilities of every class, (m, classes).
+
+    With `sets` k there are k sets of m/k rows, one after another, and the i-th network trains on the i-th of them.
+    """
 
     images: Tensor
     targets: Tensor
+    sets: int = 1
+
+    @property
+    def size(self) -> int:
+        """How many rows one network sees."""
+        return len(self.images) // self.sets
 
     @classmethod
-    def hard(cls, images: Tensor, labels: Tensor, classes: int) -> "TrainingSet":
-        return cls(images, nn.functional.one_hot(labels, classes).float())
+    def hard(cls, images: Tensor, labels: Tensor, classes: int, sets: int = 1) -> "TrainingSet":
+        return cls(images, nn.functional.one_hot(labels, classes).float(), sets)
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,18 @@ class Ensemble:
 def train(known: TrainingSet, training: Training, network: str, seeds: Sequence[int], task: Task) -> Ensemble:
     """A fresh network a seed, trained as `training` says; seed s gives the same initial weights and batches whatever the set.
 
-    Batches are min(batch, m) rows out of one random order after another. The loss is the cross entropy against the targets. Several
+    Batches are min(batch, size) rows out of one random order after another. The loss is the cross entropy against the targets. Several
     small networks are trained in one go, under `vmap`; those with batch norm one after another.
     """
     shape, classes = tuple(known.images.shape[1:]), known.targets.shape[1]
     if network not in STACKED:
-        modules = [_train_one(known, training, network, seed, task) for seed in seeds]
+        modules = [_train_one(known, training, network, seeds, which, task) for which in range(len(seeds))]
         return Ensemble(lambda images: torch.stack([_quiet(module, images) for module in modules]))
     made = Network(lambda: build(network, shape, classes, training.width))
-    group = max(1, CPU_VALUES // (min(training.batch, len(known.images)) * training.width * shape[1] * shape[2]))
+    group = max(1, CPU_VALUES // (min(training.batch, known.size) * training.width * shape[1] * shape[2]))
     group = group if known.images.device.type == "cpu" else len(seeds)
-    thetas = torch.cat([_train_stacked(known, training, made, seeds[first : first + group], task) for first in range(0, len(seeds), group)])
+    each = range(len(seeds))
+    thetas = torch.cat([_train_stacked(known, training, made, seeds, each[i : i + group], task) for i in range(0, len(seeds), group)])
     return Ensemble(lambda images: torch.vmap(made.apply, in_dims=(0, None))(thetas, images))
 
 
@@ -73,29 +83,31 @@ def initial_seed(seed: int) -> int:
     return KeyedRandom(seed, "weights").torch_seed()
 
 
-def _train_stacked(known: TrainingSet, training: Training, network: Network, seeds: Sequence[int], task: Task) -> Tensor:
-    theta = torch.stack([network.initial(seed) for seed in seeds]).to(known.images.device)  # (k, size)
+def _train_stacked(
+    known: TrainingSet, training: Training, network: Network, seeds: Sequence[int], which: Sequence[int], task: Task
+) -> Tensor:
+    theta = torch.stack([network.initial(seeds[i]) for i in which]).to(known.images.device)  # (k, size)
     speed = torch.zeros_like(theta)
 
     def loss(theta: Tensor, images: Tensor, targets: Tensor, u: Tensor | None, operation: str | None) -> Tensor:
         seen = images if operation is None or u is None else OPERATIONS[operation](images, u)
         return nn.functional.cross_entropy(network.apply(theta, seen), targets)
 
-    for step, (rows, u, operation) in enumerate(_steps(known, training, seeds)):
+    for step, (rows, u, operation) in enumerate(_steps(known, training, seeds, which)):
         slope = torch.vmap(torch.func.grad(loss), in_dims=(0, 0, 0, None if u is None else 0, None))(
             theta, known.images[rows], known.targets[rows], u, operation
         )
         speed = training.momentum * speed + slope + training.weight_decay * theta
         theta = theta - _rate(training, step) * speed
-        task.advance(len(seeds))
+        task.advance(len(which))
     return theta
 
 
-def _train_one(known: TrainingSet, training: Training, network: str, seed: int, task: Task) -> nn.Module:
+def _train_one(known: TrainingSet, training: Training, network: str, seeds: Sequence[int], which: int, task: Task) -> nn.Module:
     shape, classes = tuple(known.images.shape[1:]), known.targets.shape[1]
-    module = seeded(lambda: build(network, shape, classes, training.width), seed).to(known.images.device).train()
+    module = seeded(lambda: build(network, shape, classes, training.width), seeds[which]).to(known.images.device).train()
     optimizer = torch.optim.SGD(module.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay)
-    for step, (rows, u, operation) in enumerate(_steps(known, training, [seed])):
+    for step, (rows, u, operation) in enumerate(_steps(known, training, seeds, [which])):
         images, targets = known.images[rows[0]], known.targets[rows[0]]
         seen = images if operation is None or u is None else OPERATIONS[operation](images, u[0])
         for group in optimizer.param_groups:
@@ -107,16 +119,19 @@ def _train_one(known: TrainingSet, training: Training, network: str, seed: int, 
     return module
 
 
-def _steps(known: TrainingSet, training: Training, seeds: Sequence[int]) -> Iterator[tuple[Tensor, Tensor | None, str | None]]:
-    """For every step the rows of each network, (k, b), and the augmentation's numbers, (k, b, 3), with the operation they share."""
+def _steps(
+    known: TrainingSet, training: Training, seeds: Sequence[int], which: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor | None, str | None]]:
+    """For every step the rows of each network of `which`, (k, b), and the augmentation's, (k, b, 3), with the operation they share."""
     device = known.images.device
-    draws = [torch.Generator().manual_seed(KeyedRandom(seed, "batches").torch_seed()) for seed in seeds]
-    feeds = [batches(len(known.images), training.batch, training.steps, draw) for draw in draws]
+    draws = [torch.Generator().manual_seed(KeyedRandom(seed, "batches").torch_seed()) for seed in (seeds[i] for i in which)]
+    feeds = [batches(known.size, training.batch, training.steps, draw) for draw in draws]
+    first = torch.tensor([known.size * (i if known.sets > 1 else 0) for i in which])[:, None]  # (k, 1)
     augmentation = DSA(training.augment)
-    which = torch.Generator().manual_seed(KeyedRandom(0, "augment").torch_seed())
+    group = torch.Generator().manual_seed(KeyedRandom(0, "augment").torch_seed())
     for picked in zip(*feeds, strict=True):
-        rows = torch.stack(picked).to(device)
-        shared = augmentation.draw(1, which).operation
+        rows = (torch.stack(picked) + first).to(device)
+        shared = augmentation.draw(1, group).operation
         u = None if shared is None else torch.stack([augmentation.draw(rows.shape[1], draw).u for draw in draws]).to(device)
         yield rows, u, shared
 
@@ -130,8 +145,3 @@ def _quiet(module: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         logits: Tensor = module(images)
     return logits
-
-
-def known_networks() -> tuple[str, ...]:
-    """The architectures that can be tested."""
-    return tuple(NETWORKS)

@@ -68,7 +68,7 @@ class ConvNet(nn.Sequential):
     def __init__(self, shape: Sequence[int], classes: int, width: int = 128, depth: int | None = None) -> None:
         channels, height, width_px = shape
         depth = depth or convnet_depth(shape)
-        first_padding = 3 if tuple(shape) == (1, 28, 28) else 1
+        first_padding = convnet_layout(shape)["padding"]
         sides = [side + 2 * (first_padding - 1) >> depth for side in (height, width_px)]
         if min(sides) < 1:
             raise InputError(f"Images of {width_px} x {height} pixels are too small for {depth} halvings. Use a smaller depth.")
@@ -146,6 +146,11 @@ def build(name: str, shape: Sequence[int], classes: int, width: int | None = Non
         raise InputError(f"Images of {shape[2]} x {shape[1]} pixels are too small; {SMALLEST_SIDE} a side is the least. Enlarge them.")
     options = {} if width is None or name in FIXED_WIDTH else {"width": width}
     return NETWORKS[name](shape, classes, **options)
+
+
+def convnet_layout(shape: Sequence[int]) -> dict[str, int]:
+    """How many blocks a ConvNet for images of this shape has, and how the first one pads."""
+    return {"depth": convnet_depth(shape), "padding": 3 if tuple(shape) == (1, 28, 28) else 1}
 
 
 def convnet_depth(shape: Sequence[int]) -> int:
