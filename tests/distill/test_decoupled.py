@@ -1,10 +1,13 @@
 """The decoupled distillers: statistics, groups that do not know of each other, votes, labels by the batch, and going on after a kill."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from curate.distill import cv_dd
 from curate.distill.cv_dd import CVDD, batch_logits
 from curate.distill.images import Images
 from curate.distill.recovery import Recipe, Voter, recover, statistics, total_loss
@@ -17,6 +20,11 @@ from curate.rng import KeyedRandom
 
 CLASSES = 3
 SHORT = {"teacher_epochs": 2, "iterations": 3}
+
+
+@pytest.fixture(autouse=True)
+def quick_priors(monkeypatch):
+    monkeypatch.setattr(cv_dd, "STUDENT", replace(cv_dd.STUDENT, steps=3))
 
 
 def images(folder, *, n=60) -> Images:
@@ -36,7 +44,9 @@ def distill(method, folder, ipc=2):
 def teacher(name="resnet", dtype=torch.float64):
     torch.manual_seed(0)
     module = TEACHERS[name]((1, 8, 8), CLASSES).to(dtype)
-    module(torch.randn(40, 1, 8, 8, dtype=dtype))  # running statistics that are not those of a fresh network
+    for norm in (part for part in module.modules() if isinstance(part, nn.BatchNorm2d)):
+        norm.momentum = 1.0  # the running statistics of a trained network are its inputs' own
+    module(torch.randn(40, 1, 8, 8, dtype=dtype))
     return module.eval().requires_grad_(False)
 
 
@@ -52,13 +62,13 @@ def test_statistics_are_distances_of_means_and_biased_variances_and_the_first_co
         module(torch.tensor([1.0, 3.0]).reshape(2, 1, 1, 1))
 
     # the input 1, 3 has mean 2 and biased variance 1, where mean 0 and variance 1 are expected: 10 x (0 + 2); then |2 - 1|
-    assert [float(one) for one in found] == pytest.approx([20.0, 1.0], abs=1e-4)
+    assert [one.item() for one in found] == pytest.approx([20.0, 1.0], abs=1e-4)
 
 
 def test_a_group_moves_as_if_it_were_alone():
     starts = torch.randn(2, CLASSES, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    voters = [Voter(teacher("vgg"), 0.3), Voter(teacher("mobilenet"), 0.7)]
-    recipe = Recipe(iterations=4, lr=0.1, r_bn=0.5, jitter=2)
+    voters = [Voter(teacher("convnet"), 0.3), Voter(teacher("vgg"), 0.7)]
+    recipe = Recipe(iterations=2, lr=0.1, r_bn=0.5, jitter=2)
 
     def moved(part, keys):
         return recover(part, lambda x: x, torch.arange(CLASSES), voters, recipe, keys, KeyedRandom(0), task())
@@ -81,13 +91,13 @@ def test_the_loss_is_the_weighted_sum_of_what_each_voter_says():
 
 def test_recovery_lowers_the_loss_and_holds_pixels_in_their_range():
     starts = torch.randn(1, CLASSES, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    voters, labels = [Voter(teacher())], torch.arange(CLASSES)
-    limits = (torch.full((1, 1, 1), -0.5, dtype=torch.float64), torch.full((1, 1, 1), 2.0, dtype=torch.float64))
+    voters, labels = [Voter(teacher("convnet"))], torch.arange(CLASSES)
+    limits = (torch.full((1, 1, 1), -1.5, dtype=torch.float64), torch.full((1, 1, 1), 2.0, dtype=torch.float64))
 
     made = recover(starts, lambda x: x, labels, voters, Recipe(30, 0.1, 0.1, 0), [0], KeyedRandom(0), task(), limits)
 
-    assert float(total_loss(made, labels, voters, 0.1)) < 0.5 * float(total_loss(starts.clamp(-0.5, 2), labels, voters, 0.1))
-    assert float(made.min()) >= -0.5 and float(made.max()) <= 2.0
+    assert total_loss(made, labels, voters, 0.1) < 0.8 * total_loss(starts.clamp(-1.5, 2), labels, voters, 0.1)
+    assert float(made.min()) >= -1.5 and float(made.max()) <= 2.0
 
 
 def test_labels_by_the_batch_are_those_of_training_mode_and_leave_the_teacher_as_it_was():
