@@ -15,7 +15,9 @@ _FACADE: dict[str, str] = {
     "load": "curate.loading:load",
     "report": "curate.stages.reporting:report",
     "score": "curate.stages.scoring:score",
+    "Synthetic": "curate.synthetic:Synthetic",
     "select": "curate.stages.selecting:select",
+    "synthesize": "curate.stages.distilling:synthesize",
 }
 
 __all__ = ["__version__", *_FACADE]

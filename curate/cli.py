@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from curate.commands import comparing, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
+from curate.commands import comparing, distilling, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
 from curate.errors import CurateError, did_you_mean
 
 
@@ -41,6 +41,7 @@ for _command in (
     scoring.score,
     embedding.embed,
     selecting.select,
+    distilling.distill,
     exporting.export,
     comparing.compare,
     listing.list_,

@@ -181,6 +181,29 @@ def _fact(value: float | int | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if isinstance(value, float) else value
 
 
+def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
+    """A distilled set in a table: what networks make of it, beside real rows, and in words whether it paid."""
+    height, width, channels = summary["shape"]
+    training, losses = summary["training"], summary["loss"]
+    head = (
+        f"{where}: {summary['images']:,} images of {height} x {width} x {channels} by {summary['method']}, {summary['seconds']:,} s of work"
+    )
+    fell = [f"{name} {first:.3g} -> {last:.3g}" for name, (first, last) in losses.items()]
+    test = f"{training['steps']:,} steps each, tested {_tested(summary['test'])}"
+    rows = [
+        [one["set"], one["labels"], one["network"], f"{one['rows']:,}", f"{one['bytes']:,}", f"{one['lr']:.3g}", _percent(one["accuracy"])]
+        for one in summary["results"]
+    ]
+    table = columns(rows, ["trained on", "labels", "network", "rows", "bytes", "lr", "accuracy %"])
+    verdicts = [
+        f"{one['set']} ({one['labels']}, {one['network']}) minus {name}: {_percent(found, signed=True)}"
+        + (f", {found['verdict']}" if found["verdict"] else "")
+        for one in summary["results"]
+        for name, found in one.get("minus", {}).items()
+    ]
+    return "\n".join([head, *([", ".join(fell)] if fell else []), test, "", table, "", *verdicts])
+
+
 def embeddings_line(where: str, about: Mapping[str, Any]) -> str:
     """What a store of embeddings holds, in a line."""
     failed = ", ".join(f"{count:,} {why}" for why, count in about["failed"].items())
