@@ -26,11 +26,11 @@ class Halfway:
     seen: tuple[str, ...] = ()
     stop = False
 
-    def __init__(self, *, soft: bool = False, rounds: int | None = None) -> None:
-        self.soft, self.rounds = soft, rounds
+    def __init__(self, *, soft: bool = False, network: str = "mlp", rounds: int | None = None) -> None:
+        self.soft, self.network, self.rounds = soft, network, rounds
 
     def settle(self, data, ipc, minutes):
-        return Halfway(soft=self.soft, rounds=self.rounds or 3)
+        return Halfway(soft=self.soft, network=self.network, rounds=self.rounds or 3)
 
     def cost(self, data, ipc):
         return 1.0, 1000
@@ -45,7 +45,9 @@ class Halfway:
         pixels = data.transform.invert(data.images[rows]) * 0.9
         hot = np.eye(data.classes, dtype=np.float32)[labels[rows]]
         soft = 0.9 * hot + np.float32(0.1 / data.classes) if self.soft else None
-        return Distilled(pixels.numpy(), labels[rows], TRAINING, soft, 0.05 if self.soft else None, {"loss": [2.0, 1.0]})
+        return Distilled(
+            pixels.numpy(), labels[rows], replace(TRAINING, network=self.network), soft, 0.05 if self.soft else None, {"loss": [2.0, 1.0]}
+        )
 
 
 def pixels_of(n=40, side=8, channels=None, seed=0):
@@ -106,7 +108,7 @@ def test_every_set_is_tested_beside_the_distilled_one(tmp_path):
     # 6 images of 64 float32 pixels, a label of 8 bytes and 2 soft ones; a real row is 64 + 8 bytes
     assert lines[DISTILLED, "soft"]["bytes"] == 6 * (256 + 8 + 8)
     assert lines["random", "hard"]["rows"] == 2 * (6 * 272 // 72 // 2)
-    assert lines[EVERYTHING, "hard"]["accuracy"]["mean"] > 0.9
+    assert lines[EVERYTHING, "hard"]["accuracy"]["mean"] > 0.8
     assert set(lines[DISTILLED, "soft"]["minus"]) == {"random, as many images", "random", "k_center", "herding"}
     assert summary["rate"] == 0.05
     assert summary["loss"] == {"loss": [2.0, 1.0]}
@@ -130,13 +132,11 @@ def test_a_distiller_never_meets_the_test_set(tmp_path):
     )
 
 
-@pytest.mark.parametrize("channels", [None, 3], ids=["grey", "whitened colour"])
-def test_the_code_of_the_card_reaches_the_accuracy_that_it_states(channels, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("channels", "network"), [(None, "convnet"), (3, "mlp")], ids=["grey", "whitened colour"])
+def test_the_code_of_the_card_reaches_the_accuracy_that_it_states(channels, network, tmp_path, monkeypatch):
     """With nothing but torch and datasets: the code imports no more, and runs where no curate is named."""
     test = pixels_of(200, channels=channels, seed=9)
-    found = made(
-        tmp_path, f"dm:iterations=8,width=4,batch=8{',network=mlp' if channels else ''}", pixels_of(60, channels=channels), test=test
-    )
+    found = made(tmp_path, Halfway(network=network), pixels_of(60, channels=channels), test=test)
     card = (tmp_path / "out" / "README.md").read_text()
     code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
     stated = next(one["accuracy"]["mean"] for one in found.summary()["results"] if one["set"] == DISTILLED)
@@ -214,7 +214,7 @@ def test_test_rows_that_are_training_rows_too_are_left_out(tmp_path):
 def test_images_need_not_be_square(tmp_path):
     images, labels = pixels_of()
 
-    found = made(tmp_path, "dm:iterations=2,width=4,batch=4", (images[:, :, :6], labels), test=(images[::2, :, :6] // 2, labels[::2]))
+    found = made(tmp_path, Halfway(network="convnet"), (images[:, :, :6], labels), test=(images[::2, :, :6] // 2, labels[::2]))
 
     assert found.read().images.shape == (6, 1, 8, 6)
 
@@ -273,7 +273,7 @@ def one_class():
         ({"data": mixed}, InputError, r"some are in colour \(L, RGB\)"),
         ({"data": lacking}, InputError, 'Class "blue" of .* has no row'),
         ({"data": one_class}, InputError, "one class only"),
-        ({"test": lambda: (np.zeros((20, 5)), np.arange(20) % 2)}, InputError, "embedding data"),
+        ({"test": lambda: (np.zeros((20, 5)), np.arange(20) % 2)}, InputError, 'No column "image"'),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) and not any(map(callable, value.values())) else None,
 )
@@ -302,7 +302,7 @@ def test_a_plan_says_what_will_be_done_and_writes_nothing(tmp_path):
 
     assert planned == {
         "method": "halfway",
-        "options": {"soft": False, "rounds": 3},
+        "options": {"soft": False, "network": "mlp", "rounds": 3},
         "rows": 32,
         "ipc": 3,
         "seconds": 1.0,
