@@ -3,7 +3,10 @@
 from curate.menus import lazy
 
 MENU: dict[str, str] = {
+    "datm": "curate.distill.datm:DATM",
     "dm": "curate.distill.dm:DM",
+    "mtt": "curate.distill.mtt:MTT",
+    "tesla": "curate.distill.tesla:TESLA",
 }
 
 __getattr__ = lazy(MENU)
