@@ -104,12 +104,12 @@ class Synthetic:
         lines = self._lines()
         return {
             "method": job["method"],
-            "options": settled["options"],
+            "options": dict(sorted(settled["options"].items())),
             "ipc": job["ipc"],
             "images": about["rows"],
             "shape": about["shape"],
             "rate": about["rate"],
-            "training": about["training"],
+            "training": dict(sorted(about["training"].items())),  # as a manifest that was read again has them
             "whitened": about["whitened"],
             "soft": about["soft"],
             "classes": about["classes"],

@@ -11,7 +11,7 @@ from curate.terminal import columns, distilled_lines, progress_for
 
 @click.command()
 @click.argument("data")
-@click.option("--method", metavar="NAME[:opt=v,…]", required=True, help="How; `curate list distillers`.")
+@click.option("--method", metavar="NAME[:opt=v,…]", default="datm", show_default=True, help="How; `curate list distillers`.")
 @click.option("--ipc", type=int, required=True, metavar="N", help="Synthetic images of each class.")
 @click.option("--test", metavar="DATA", help="Rows to test on, with DATA's columns; default its test split, else a fifth taken out of it.")
 @click.option("--minutes", type=float, metavar="M", help="Fit the distillation to a time; what was given up is said.")
@@ -29,7 +29,7 @@ from curate.terminal import columns, distilled_lines, progress_for
 def distill(data: str, as_json: bool, quiet: bool, dry_run: bool, networks: str | None, **given: Any) -> None:
     """Make a compact synthetic set out of DATA's images, and test it beside as many bytes of real ones.
 
-    curate distill sample:digits --method dm --ipc 1 --out tiny
+    curate distill sample:digits --ipc 1 --out tiny
     """
     from curate.stages import distilling
 

@@ -48,7 +48,7 @@ class Request:
 
 def synthesize(
     data: Any,
-    method: str | Distiller,
+    method: str | Distiller = "datm",
     *,
     ipc: int,
     out: str | Path | None = None,
@@ -94,7 +94,7 @@ def synthesize(
 
 def plan(
     data: Any,
-    method: str | Distiller,
+    method: str | Distiller = "datm",
     *,
     ipc: int,
     test: Any = None,
