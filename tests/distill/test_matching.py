@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from curate.distill import matching
+from curate.distill.ast_ import AST
 from curate.distill.datm import DATM, known_rows, mean_logits
 from curate.distill.experts import Recipe, obtain
 from curate.distill.images import Images
@@ -282,7 +283,7 @@ def test_time_that_is_short_takes_fewer_experts_and_iterations_and_says_so(tmp_p
 def test_every_size_has_a_preset_whose_segments_end_within_the_experts_way(tmp_path, shape, ipc, cpu):
     data = replace(images(tmp_path), images=torch.zeros(CLASSES, *shape), device=torch.device("cpu" if cpu else "meta"))
 
-    for method in (MTT(), TESLA(), DATM()):
+    for method in (MTT(), TESLA(), DATM(), AST()):
         settled = method.settle(data, ipc, None)
         assert settled.settle(data, ipc, None) == settled
 
