@@ -146,6 +146,17 @@ def test_the_matching_loss_falls(tmp_path):
     assert np.mean(loss[-10:]) < 0.8 * np.mean(loss[:5])
 
 
+def test_an_open_image_rate_moves_the_fastest_pixel_by_some_two_percent_of_its_deviation(tmp_path):
+    data, net = images(tmp_path), network()
+    experts = obtain(data, net, {}, Recipe(rate=0.1, batch=9), 3, 6, KeyedRandom(0))
+    start = Synthetic(data.images[:6], torch.eye(CLASSES)[data.labels[:6]], torch.tensor(0.05))
+    plan = replace(PLAN, rates=(None, 0.0, 0.0), iterations=1)
+
+    found = matching.match(net, experts, plan, start, tmp_path, Silent(), KeyedRandom(0))
+
+    assert 0.005 < (found.images - start.images).abs().max() < 0.08
+
+
 @pytest.mark.parametrize("killed_at", [1, 4])
 @pytest.mark.parametrize("method", [DATM(**SHORT, batch=4, augment="crop_scale"), TESLA(**SHORT, soft_labels=True)], ids=["datm", "tesla"])
 def test_a_killed_job_goes_on_to_the_same_bytes(tmp_path, monkeypatch, method, killed_at):
