@@ -3,6 +3,7 @@
 from curate.menus import lazy
 
 MENU: dict[str, str] = {
+    "ast": "curate.distill.ast_:AST",
     "cv_dd": "curate.distill.cv_dd:CVDD",
     "datm": "curate.distill.datm:DATM",
     "dm": "curate.distill.dm:DM",
