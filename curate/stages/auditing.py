@@ -20,7 +20,6 @@ from curate.index.vectors import typical_distance
 from curate.loading import load
 from curate.progress import Progress, Silent
 from curate.scores import Scores, describe_dataset
-from curate.signals.encoders import joined_texts
 from curate.stages import embedding, reporting, scoring, shards
 from curate.stages.audit import labels as label_checks
 from curate.stages.audit import leaks
@@ -31,7 +30,7 @@ from curate.store import Store, differences, writing
 
 FINDINGS, PAGE, SUMMARY = "findings.parquet", "report.html", "audit.json"
 TABLE: Final = "."
-OUTLYING: Final = 4.0  # robust deviations of the logarithm of the distance to the neighbours
+OUTLYING: Final = 3.0  # robust deviations of the logarithm of the distance to the neighbours
 TEXTS: Final = ("text", "text_pair", "chat")
 
 
@@ -57,7 +56,7 @@ def audit(
     """
     progress = progress or Silent()
     data = load(data)
-    against = load(test) if test is not None else data.test
+    against = load(test, input=list(data.inputs)) if test is not None else data.test
     job = {"encoder": encoder, "seed": seed, "test": against.fingerprint if against is not None else None}
     with writing(out, overwrite=overwrite) as folder:
         store = _open(folder, data, job)
@@ -74,7 +73,9 @@ def _open(folder: Path, data: Dataset, job: dict[str, Any]) -> Store:
     if store.kind != "audit" or store.dataset["fingerprint"] != data.fingerprint:
         raise OtherJobError(f'"{folder}" holds a {store.kind} of another dataset or kind. Use another --out, or --overwrite.')
     if store.dataset != describe_dataset(data):
-        raise OtherJobError(f'"{folder}" holds an audit with other columns ({differences(store.dataset, describe_dataset(data))}). Use another --out.')
+        raise OtherJobError(
+            f'"{folder}" holds an audit with other columns ({differences(store.dataset, describe_dataset(data))}). Use another --out.'
+        )
     if store.job != job:
         raise OtherJobError(f'"{folder}" holds another audit ({differences(store.job, job)}). Use another --out, or --overwrite.')
     return store
@@ -130,7 +131,9 @@ class _Checks:
                 self.graph = shared_graph(self.embeddings)
                 bar.advance(len(self.data))
         else:
-            self.skipped["outlier"] = f"{placed} rows have a vector; more than {label_checks.NEIGHBOURS} are needed to say who lies far from whom"
+            self.skipped["outlier"] = (
+                f"{placed} rows have a vector; more than {label_checks.NEIGHBOURS} are needed to say who lies far from whom"
+            )
 
     def _score(self) -> None:
         """Scores that later commands may use, in a store of their own."""
@@ -157,7 +160,9 @@ class _Checks:
         self._mark("odd", [row for row in odd if not self.found["empty"][row]])
         if self.found["odd"].any():
             reasons = [why for row, why in odd.items() if self.found["odd"][row]]
-            self.notes["odd"] = ", ".join(f"{reasons.count(why):,} {why}" for why in sorted(set(reasons), key=reasons.count, reverse=True)[:6])
+            self.notes["odd"] = ", ".join(
+                f"{reasons.count(why):,} {why}" for why in sorted(set(reasons), key=reasons.count, reverse=True)[:6]
+            )
 
     def _mark(self, kind: str, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self.found[kind] = np.zeros(len(self.data), np.bool_)
@@ -169,7 +174,9 @@ class _Checks:
         self._note_conflicts(self.scores["exact_duplicates.component"])
         if self.data.modality in TEXTS:
             near, group = self.scores["minhash.is_duplicate"].astype(bool), self.scores["minhash.component"]
-            self.notes["near_duplicate"] = f"{leaks.ALIKE:.0%} of their {'words' if self.ngram == 1 else f'{self.ngram}-word runs'} are shared"
+            self.notes["near_duplicate"] = (
+                f"{leaks.ALIKE:.0%} of their {'words' if self.ngram == 1 else f'{self.ngram}-word runs'} are shared"
+            )
         elif self.graph is not None:
             near, group = self._near_by_distance()
         else:
@@ -223,7 +230,9 @@ class _Checks:
         largest = float(np.bincount(self.labels[self.labels >= 0]).max() / max(1, (self.labels >= 0).sum()))
         self.facts["largest_class"] = round(largest, 4)
         weak = "" if checked.accuracy > 0.85 else "; such vectors tell the classes apart only in part, so look before you drop"
-        self.notes["label_issue"] = f"a linear probe on {self.embeddings.store.job['encoder']} vectors gives {checked.accuracy:.0%} of the labels{weak}"
+        self.notes["label_issue"] = (
+            f"a linear probe on {self.embeddings.store.job['encoder']} vectors gives {checked.accuracy:.0%} of the labels{weak}"
+        )
         return checked
 
     def _balance(self) -> None:
@@ -239,7 +248,10 @@ class _Checks:
             self.skipped["leak"] = "no test set: name one with --test DATA"
             return
         if self.test.modality != self.data.modality:
-            raise InputError(f'"{self.test.source}" is {self.test.modality} data, "{self.data.source}" {self.data.modality}. Name the same kind with --test.')
+            raise InputError(
+                f'"{self.test.source}" is {self.test.modality} data, "{self.data.source}" is {self.data.modality} data. '
+                "Name a test set of the same kind with --test."
+            )
         with self.progress.task("leaks", len(self.data)) as bar:
             ours, theirs = leaks.shared_content(*(shards.content_hashes(one, 0, len(one)) for one in (self.data, self.test)))
             exact = int(ours.sum())
@@ -282,12 +294,19 @@ def _commands(found: Audit, data: Dataset, source: str, folder: Path, has_test: 
         why = f"keep {left:,} of {len(data):,}: without the {counts['label_issue']:,} doubtful labels too (look at the page first)"
         made.append((why, _select(source, table, both, shlex.quote(f"{folder}-strict"))))
     if found.probabilities is not None:
-        made.append((
-            "ask a trained model about the labels as well",
-            f"curate score {source} --scorer aum --scorer datamap --out {shlex.quote(f'{folder}-dynamics')}",
-        ))
+        made.append(
+            (
+                "ask a trained model about the labels as well",
+                f"curate score {source} --scorer aum --scorer datamap --out {shlex.quote(f'{folder}-dynamics')}",
+            )
+        )
     if gone and found.probabilities is not None:
-        made.append((f"whether {kept:,} rows train as well as all {len(data):,}", f"curate compare {source} {clean} --out {shlex.quote(f'{folder}-compared')}"))
+        made.append(
+            (
+                f"whether {kept:,} rows train as well as all {len(data):,}",
+                f"curate compare {source} {clean} --out {shlex.quote(f'{folder}-compared')}",
+            )
+        )
     return made
 
 
@@ -307,6 +326,10 @@ def _write(store: Store, data: Dataset, found: Audit, scores: Scores, progress: 
         columns["suspicion"] = pa.array(found.suspicion, from_pandas=True)
     store.describe(TABLE, {})
     store.add_file(TABLE, FINDINGS, lambda path: pq.write_table(pa.table(columns), path))
-    store.add_file(TABLE, SUMMARY, lambda path: path.write_text(json.dumps(found.as_json(), indent=1, ensure_ascii=False), encoding="utf-8"))
-    store.add_file(TABLE, PAGE, lambda path: path.write_text(reporting.audit_page(found, scores, data, store.path.name, progress), encoding="utf-8"))
+    store.add_file(
+        TABLE, SUMMARY, lambda path: path.write_text(json.dumps(found.as_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+    )
+    store.add_file(
+        TABLE, PAGE, lambda path: path.write_text(reporting.audit_page(found, scores, data, store.path.name, progress), encoding="utf-8")
+    )
     store.conclude(TABLE, {"report": found.as_json()})

@@ -20,7 +20,7 @@ FEWEST: Final = 50  # labelled rows, below which there is nothing to learn from
 class LabelCheck:
     """`is_issue`, (n,); `suspicion`, (n,) 0 … 1 with 1 the likeliest error, NaN without a label or vector; the probe's `probabilities`.
 
-    `accuracy` is how often the probe gives the label, `neighbours` how often most neighbours bear it; `estimated` how many labels are wrong.
+    `accuracy` is how often the probe gives the label, `neighbours` how often half of the neighbours or more bear it.
     """
 
     is_issue: NDArray[np.bool_]

@@ -37,9 +37,7 @@ def shared_content(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tu
 
 def near_texts(data: Dataset, test: Dataset, ngram: int) -> tuple[Mask, Mask]:
     """Which texts of each have one in the other with an estimated Jaccard similarity of .75 or more."""
-    (minima, has), (theirs, there) = (
-        signatures(joined_texts(one, 0, len(one)), BANDS * BAND_ROWS, ngram) for one in (data, test)
-    )
+    (minima, has), (theirs, there) = (signatures(joined_texts(one, 0, len(one)), BANDS * BAND_ROWS, ngram) for one in (data, test))
     ours, others = np.zeros(len(data), np.bool_), np.zeros(len(test), np.bool_)
     for key, other in zip(band_keys(minima, BANDS).T, band_keys(theirs, BANDS).T, strict=True):
         one, two = _meetings(np.where(has, key, 0), np.where(there, other, 0))

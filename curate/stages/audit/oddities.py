@@ -1,4 +1,4 @@
-"""Rows that look unlike data: texts of no letters, of one letter, of markup or mojibake, of another length; images of one colour or another size."""
+"""Rows that look unlike data: texts of no or one letter, of markup or mojibake, of unlikely letters; images of one colour or odd size."""
 
 import re
 from collections import Counter
@@ -15,7 +15,10 @@ FAR: Final = 6.0  # robust deviations of the logarithm of length
 FEW_LETTERS: Final = 0.5
 ONE_LETTER: Final = 0.5
 _BLOCK: Final = 4096
-_MARKUP: Final = re.compile(r"</?(?:div|span|p|br|a|li|ul|td|tr|table|script|img|html|body)\b[^>]*>|&(?:nbsp|amp|lt|gt|quot|#\d+);", re.IGNORECASE)
+_SYMBOLS: Final = 192  # ASCII, and 64 classes of what lies beyond
+_MARKUP: Final = re.compile(
+    r"</?(?:div|span|p|br|a|li|ul|td|tr|table|script|img|html|body)\b[^>]*>|&(?:nbsp|amp|lt|gt|quot|#\d+);", re.IGNORECASE
+)
 _BROKEN: Final = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f]|Ã[\x80-\xbf©¨¡³±]|â€[\x80-\xbf™œ\u201d\u2122]")
 
 
@@ -35,7 +38,43 @@ def odd_rows(data: Dataset) -> dict[int, str]:
     z = robust_z(np.log(lengths[there]))
     lengthy = np.flatnonzero(there)[np.abs(z) > FAR]
     middle = np.median(lengths[there]) if there.any() else 0.0
-    return {int(row): "very long" if lengths[row] > middle else "very short" for row in lengthy} | found
+    unlikely = {int(row): "letters unlike the rest" for row in _unlikely(data)}
+    return unlikely | {int(row): "very long" if lengths[row] > middle else "very short" for row in lengthy} | found
+
+
+def _unlikely(data: Dataset) -> NDArray[np.int64]:
+    """The texts whose pairs of characters are far less likely than most texts', by how often the set itself has these pairs.
+
+    Two passes over the characters, no loop over rows. Keyboard noise and other languages fall out; a text of under 5 characters never does.
+    """
+    spans = [(start, min(start + _BLOCK, len(data))) for start in range(0, len(data), _BLOCK)]
+    counts = np.ones((_SYMBOLS, _SYMBOLS))
+    for start, stop in spans:
+        pair, _ = _pairs(joined_texts(data, start, stop))
+        counts += np.bincount(pair, minlength=_SYMBOLS**2).reshape(_SYMBOLS, _SYMBOLS)
+    likely = np.log(counts / counts.sum(axis=1, keepdims=True)).reshape(-1)
+    mean = np.full(len(data), np.nan)
+    for start, stop in spans:
+        pair, bounds = _pairs(joined_texts(data, start, stop))
+        length = np.diff(bounds)
+        long = np.flatnonzero(length >= 5)
+        if len(long):
+            sums = np.concatenate([[0.0], np.cumsum(likely[pair])])
+            mean[start + long] = (sums[bounds[long + 1]] - sums[bounds[long]]) / length[long]
+    known = np.flatnonzero(np.isfinite(mean))
+    return known[robust_z(mean[known]) < -FAR]
+
+
+def _pairs(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each character with the one before it, a row end between texts, as one number; and where each text's pairs begin and end."""
+    lengths = np.fromiter((len(text) + 1 for text in texts), np.int64, len(texts))
+    points = np.frombuffer("".join(f"{text}\n" for text in texts).lower().encode("utf-32-le", "surrogatepass"), np.uint32)
+    if len(points) != lengths.sum():  # a letter whose small form is two
+        lengths = np.fromiter((len(text.lower()) + 1 for text in texts), np.int64, len(texts))
+        points = np.frombuffer("".join(f"{text.lower()}\n" for text in texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    symbol = np.where(points < 128, points, 128 + points % 64).astype(np.int64)
+    pair = np.concatenate([[ord("\n")], symbol[:-1]]) * _SYMBOLS + symbol
+    return pair, np.concatenate([[0], np.cumsum(lengths)])
 
 
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
