@@ -3,7 +3,8 @@
 Fisher 1936 in Rao's form for many classes: normal classes with one covariance, so that the fit is sums and one solved system, and exact.
 """
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,10 @@ def out_of_fold(vectors: NDArray[Any], labels: NDArray[np.int64], classes: int, 
     if known.sum() < FOLDS:
         raise InputError(f"{known.sum()} rows have a vector and a label, fewer than the {FOLDS} folds of a linear probe. Add rows.")
     fold = (KeyedRandom(seed, "linear probe").uniform(np.arange(len(labels))) * FOLDS).astype(np.int64)
-    sums = [_Sums.of(vectors, labels, np.flatnonzero(known & (fold == i)), classes) for i in range(FOLDS)]
+    sums = [_sums_of(vectors, labels, np.flatnonzero(known & (fold == i)), classes) for i in range(FOLDS)]
     found = np.full((len(labels), classes), np.nan, np.float32)
     for i in range(FOLDS):
-        model = _solve(_Sums.total([part for j, part in enumerate(sums) if j != i]))
+        model = _solve(_added([part for j, part in enumerate(sums) if j != i]))
         rows = np.flatnonzero(usable & (fold == i))
         for start in range(0, len(rows), _BLOCK):
             some = rows[start : start + _BLOCK]
@@ -40,38 +41,40 @@ def out_of_fold(vectors: NDArray[Any], labels: NDArray[np.int64], classes: int, 
     return found
 
 
-class _Sums:
-    """What a linear discriminant needs of rows: counts and sums by class, and the sum of squares."""
+class _Sums(NamedTuple):
+    """What a linear discriminant needs: rows (classes,) and sums (classes, d) by class, and the sum of squares (d, d)."""
 
-    def __init__(self, count: Float64, total: Float64, square: Float64) -> None:
-        self.count, self.total, self.square = count, total, square
+    rows: Float64
+    total: Float64
+    square: Float64
 
-    @classmethod
-    def of(cls, vectors: NDArray[Any], labels: NDArray[np.int64], rows: NDArray[np.int64], classes: int) -> "_Sums":
-        d = vectors.shape[1]
-        total, square = np.zeros((classes, d)), np.zeros((d, d))
-        for start in range(0, len(rows), _BLOCK):
-            x = vectors[rows[start : start + _BLOCK]].astype(np.float64)
-            member = np.zeros((classes, len(x)))
-            member[labels[rows[start : start + _BLOCK]], np.arange(len(x))] = 1
-            total += member @ x
-            square += x.T @ x
-        return cls(np.bincount(labels[rows], minlength=classes).astype(np.float64), total, square)
 
-    @classmethod
-    def total(cls, parts: "list[_Sums]") -> "_Sums":
-        return cls(sum(p.count for p in parts), sum(p.total for p in parts), sum(p.square for p in parts))  # type: ignore[arg-type]
+def _sums_of(vectors: NDArray[Any], labels: NDArray[np.int64], rows: NDArray[np.int64], classes: int) -> _Sums:
+    d = vectors.shape[1]
+    total, square = np.zeros((classes, d)), np.zeros((d, d))
+    for start in range(0, len(rows), _BLOCK):
+        some = rows[start : start + _BLOCK]
+        x = vectors[some].astype(np.float64)
+        member = np.zeros((classes, len(x)))
+        member[labels[some], np.arange(len(x))] = 1
+        total += member @ x
+        square += x.T @ x
+    return _Sums(np.bincount(labels[rows], minlength=classes).astype(np.float64), total, square)
+
+
+def _added(parts: Sequence[_Sums]) -> _Sums:
+    return _Sums(*(np.sum(each, axis=0) for each in zip(*parts, strict=True)))
 
 
 def _solve(sums: _Sums) -> tuple[Float64, Float64]:
     """Weights (d, classes) and offsets (classes,) of the log posterior, up to what all classes share."""
-    n, d = sums.count.sum(), sums.square.shape[0]
-    means = sums.total / np.maximum(sums.count, 1)[:, None]
-    within = (sums.square - (means * sums.count[:, None]).T @ means) / max(1.0, n - (sums.count > 0).sum())
+    n, d = sums.rows.sum(), sums.square.shape[0]
+    means = sums.total / np.maximum(sums.rows, 1)[:, None]
+    within = (sums.square - (means * sums.rows[:, None]).T @ means) / max(1.0, n - (sums.rows > 0).sum())
     within[np.diag_indices(d)] += SHRINK * np.trace(within) / d + 1e-12
     weights = np.linalg.solve(within, means.T)
     with np.errstate(divide="ignore"):
-        offset = np.log(sums.count / n) - 0.5 * np.einsum("cd,dc->c", means, weights)
+        offset = np.log(sums.rows / n) - 0.5 * np.einsum("cd,dc->c", means, weights)
     return weights, offset
 
 

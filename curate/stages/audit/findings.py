@@ -45,7 +45,8 @@ class Audit:
 
     def any_of(self, kinds: Sequence[str]) -> Mask:
         """The rows with one of these problems."""
-        return np.any([self.found[kind] for kind in kinds if kind in self.found] or [np.zeros(self.n, np.bool_)], axis=0)
+        wanted = [self.found[kind] for kind in kinds if kind in self.found]
+        return np.logical_or.reduce(wanted) if wanted else np.zeros(self.n, np.bool_)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -108,7 +108,7 @@ def _odd_images(data: Dataset) -> dict[int, str]:
     sizes = Counter(form for form in forms if form is not None)
     if sizes and sizes.most_common(1)[0][1] >= 0.9 * sum(sizes.values()):
         usual = sizes.most_common(1)[0][0]
-        found = {row: f"{form[0]} x {form[1]} pixels" for row, form in enumerate(forms) if form not in (None, usual)} | found  # type: ignore[index]
+        found = {row: f"{form[0]} x {form[1]} pixels" for row, form in enumerate(forms) if form not in (None, usual)} | found
     return found
 
 
