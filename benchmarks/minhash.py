@@ -2,12 +2,12 @@
 
     python benchmarks/minhash.py --data webtext.parquet [--column text] [--repeat 3]
 
-Peers: datasketch (`update_batch`, 112 permutations) and rensa (`RMinHash`), each where it is installed. All three get the same word 5-grams;
-ours also cuts the words, which for the peers is timed apart. Time of each is the best of `--repeat`. Planted: every document again
-with one word in forty changed.
+Peers: datasketch (`update_batch`, 112 permutations) and rensa (`RMinHash`), each where it is installed. All three get the same word
+5-grams; ours also cuts the words, which for the peers is timed apart. Time of each is the best of `--repeat`. Planted: every document
+again with one word in forty changed.
 
-Result (benchmarks/results/minhash.txt; one thread of a shared machine): 9 to 12 times as fast as datasketch. rensa, in Rust, hashes n-grams that
-are given 8 times as fast; with the words cut in Python, as its users must, it takes 2.6 times as long as ours.
+Result (benchmarks/results/minhash.txt; one thread of a shared machine): 9 to 12 times as fast as datasketch. rensa, in Rust, hashes
+n-grams that are given 8 times as fast; with the words cut in Python, as its users must, it takes 2.6 times as long as ours.
 """
 
 import argparse

@@ -30,7 +30,7 @@ from curate.store import Store, differences, writing
 
 FINDINGS, PAGE, SUMMARY = "findings.parquet", "report.html", "audit.json"
 TABLE: Final = "."
-OUTLYING: Final = 3.0  # robust deviations of the logarithm of the distance to the neighbours
+OUTLYING: Final = 3.0  # robust deviations of the mean distance to the neighbours
 TEXTS: Final = ("text", "text_pair", "chat")
 
 
@@ -210,7 +210,7 @@ class _Checks:
             return
         distance = self.scores["typicality.distance"].astype(np.float64)
         known = np.flatnonzero(np.isfinite(distance) & (distance > 0))
-        z = robust_z(np.log(distance[known]))
+        z = robust_z(distance[known])
         self._mark("outlier", known[z > OUTLYING])
         self.first["outlier"] = known[np.argsort(-z, kind="stable")]
 
