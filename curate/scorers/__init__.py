@@ -23,6 +23,7 @@ MENU: dict[str, str] = {
     "minhash": "curate.scorers.duplicates.minhash:MinHash",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "random": "curate.scorers.random_:Random",
+    "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
 }
