@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from curate.commands import comparing, distilling, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
+from curate.commands import auditing, comparing, distilling, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
 from curate.errors import CurateError, did_you_mean
 
 
@@ -38,6 +38,7 @@ def cli() -> None:
 
 
 for _command in (
+    auditing.audit,
     scoring.score,
     embedding.embed,
     selecting.select,

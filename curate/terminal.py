@@ -228,3 +228,21 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
         if len(classes) > 20:
             lines.append(f"… and {len(classes) - 20} classes more")
     return "\n".join(lines)
+
+
+def audit_lines(about: Mapping[str, Any], page: str) -> str:
+    """A line a check, and the commands that follow."""
+    names = {kind: kind.replace("_", " ") for kind in (*about["found"], *about["skipped"])}
+    lines = [f"{about['rows']:,} rows"]
+    for kind, count in about["found"].items():
+        note = about["notes"].get(kind, "") if count or kind == "label_issue" else ""
+        lines.append(f"  {names[kind]:<16} {count:>9,}  {100 * count / about['rows']:5.2f} %  {note}".rstrip())
+    lines += [f"  {names[kind]:<16} {'-':>9}           {why}" for kind, why in about["skipped"].items()]
+    classes = about.get("classes", {})
+    if classes:
+        low, high = min(classes, key=lambda name: classes[name]), max(classes, key=lambda name: classes[name])
+        lines.append(f"  {len(classes)} classes, {classes[low]:,} ({low}) to {classes[high]:,} ({high}) rows")
+    lines += ["", f"page: {page}"]
+    for step in about["next"]:
+        lines += ["", f"{step['why']}:", f"  {step['command']}"]
+    return "\n".join(lines)

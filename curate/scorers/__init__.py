@@ -25,6 +25,7 @@ MENU: dict[str, str] = {
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "quality": "curate.scorers.target.quality:Quality",
     "random": "curate.scorers.random_:Random",
+    "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
 }
