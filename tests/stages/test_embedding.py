@@ -149,11 +149,12 @@ def test_texts_without_a_store_are_told_how_to_embed(texts):
         curate.select(texts, sampler="k_center", budget=5)
 
 
-def test_embeddings_that_no_sampler_reads_are_refused(texts, tmp_path):
-    curate.embed(texts, out=tmp_path / "e", dimensions=4)
+def test_embeddings_that_no_sampler_reads_serve_the_report(texts, tmp_path):
+    curate.embed(texts, out=tmp_path / "e")
 
-    with pytest.raises(UsageError, match="reads no embeddings"):
-        curate.select(texts, embeddings=tmp_path / "e", sampler="random", budget=5)
+    coverage = curate.select(texts, embeddings=tmp_path / "e", sampler="random", budget=5).report["coverage"]
+
+    assert set(coverage["kept"]) == set(coverage["random"]) and 0 < coverage["kept"]["coverage"] <= 1
 
 
 def test_embeddings_of_other_rows_are_refused(texts, tmp_path):
