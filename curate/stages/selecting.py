@@ -15,6 +15,7 @@ from curate.data import Dataset
 from curate.embeddings import Embeddings
 from curate.errors import InputError, OptionError, UsageError
 from curate.expressions import Expression
+from curate.index.kept import keeping
 from curate.loading import load
 from curate.plugins import Plugin, options_of, parse
 from curate.pool import ArrayPool
@@ -136,7 +137,8 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     take = min(k, len(rows))
     picked, weights = rows[:take], np.ones(take)
     if sampler is not None:
-        index, weights = _sample(sampler, pool, take, rng, data, request)
+        with keeping(request.embeddings.kept if request.embeddings is not None else None) as keeper:
+            index, weights = _sample(sampler, pool, take, rng, data, request)
         picked = rows[index]
     if take < k:
         picked = np.concatenate((picked, last[: k - take]))
@@ -144,6 +146,8 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     job = _job(request, plugin, sampler, keep if sampler and "score" in sampler.requires else None, used)
     candidates = len(rows) if sampler is not None else len(data)  # a filter has chosen among all rows
     report = _report(data, picked, weights, pool_columns.get("score"), candidates, dropped, request.seed)
+    if sampler is not None and keeper.notes:
+        report["index"] = keeper.notes
     if needed is not None:
         report["memory_needed"] = needed
     vectors = pool_columns.get("embedding")

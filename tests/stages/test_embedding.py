@@ -189,3 +189,14 @@ def test_float16_halves_the_disk_and_refuses_what_it_cannot_hold(tmp_path):
 
     with pytest.raises(DoesNotFitError, match="65504"):
         curate.embed(curate.load(1e6 * x), out=tmp_path / "large", dtype="float16")
+
+
+def test_several_shards_are_joined_once_and_mended_where_the_file_was_cut(texts, tmp_path):
+    one = curate.embed(texts, out=tmp_path / "one")
+    many = curate.embed(texts, out=tmp_path / "many", shard_rows=7)
+
+    first = many.matrix
+    assert isinstance(first, np.memmap) and np.array_equal(first, one.matrix)
+    (joined,) = (tmp_path / "many" / "kept").iterdir()
+    joined.write_bytes(joined.read_bytes()[:300])
+    assert np.array_equal(Embeddings.open(tmp_path / "many").matrix, one.matrix)
