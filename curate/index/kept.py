@@ -51,7 +51,7 @@ def place(kind: str, vectors: Vectors, *facts: object) -> Path | None:
     keeper = _KEEPER.get()
     if keeper is None or keeper.folder is None or len(vectors) < WORTH:
         return None
-    digest = xxhash.xxh3_128(memoryview(np.ascontiguousarray(vectors)).cast("B"))
+    digest = xxhash.xxh3_128(np.ascontiguousarray(vectors).data.cast("B"))
     digest.update("\0".join(map(str, (vectors.shape, *facts))).encode())
     return keeper.folder / f"{kind}-{digest.hexdigest()}"
 
