@@ -164,6 +164,16 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
+class NeedsMemory(Protocol):
+    """What a sampler is besides, if it can say beforehand how much memory it takes; `--dry-run` prints it, and what cannot fit is
+    refused."""
+
+    def memory(self, n: int, d: int, k: int) -> int:
+        """Bytes at the peak, to choose `k` of `n` rows with vectors of `d` numbers, besides the vectors themselves."""
+        ...
+
+
 class Transform(Protocol):
     """From the source's own pixel units (0 … 255, whatever the source has) to the numbers that networks are trained on, and back.
 

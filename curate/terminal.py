@@ -227,6 +227,12 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
         lines += ["", columns(rows, ["class", "kept", "of", "share"])]
         if len(classes) > 20:
             lines.append(f"… and {len(classes) - 20} classes more")
+    if report.get("coverage"):
+        lines += ["", *_coverage_lines(report["coverage"])]
+    if report.get("index"):
+        lines += ["", *(f"neighbours by index {note}" for note in report["index"])]
+    if report.get("memory_needed"):
+        lines += ["", f"the sampler takes about {report['memory_needed'] / 1e6:,.0f} MB of memory"]
     return "\n".join(lines)
 
 
@@ -246,3 +252,21 @@ def audit_lines(about: Mapping[str, Any], page: str) -> str:
     for step in about["next"]:
         lines += ["", f"{step['why']}:", f"  {step['command']}"]
     return "\n".join(lines)
+
+
+COVERAGE = {
+    "coverage": "rows with a kept one within their 5 nearest",
+    "density": "such rows about a kept one",
+    "radius": "distance of the row farthest from any kept one",
+    "distance": "mean distance to the nearest kept one",
+    "clusters": "evenness over clusters, 0 to 1",
+    "near_equal": "kept rows nearly equal to another",
+    "spread": "distance between two kept rows",
+    "effective_share": "what the weights leave of the sample size",
+}
+
+
+def _coverage_lines(coverage: Mapping[str, Any]) -> list[str]:
+    """How the kept rows stand for all, beside as many drawn at random."""
+    rows = [[name, f"{coverage['kept'][name]:.4g}", f"{coverage['random'][name]:.4g}", about] for name, about in COVERAGE.items()]
+    return [*columns(rows, ["by vectors", "kept", "random", f"on {coverage['probe']:,} rows, {coverage['clusters']} clusters"]).split("\n")]

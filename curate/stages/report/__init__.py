@@ -12,6 +12,7 @@ SECTIONS: dict[str, str] = {
     "datamap": "curate.stages.report.datamap:section",
     "comparison": "curate.stages.report.comparison:section",
     "selection": "curate.stages.report.selection:section",
+    "coverage": "curate.stages.report.coverage:section",
     "galleries": "curate.stages.report.galleries:section",
     "histograms": "curate.stages.report.histograms:section",
     "overlap": "curate.stages.report.overlap:section",
