@@ -12,12 +12,16 @@ MENU: dict[str, str] = {
     "el2n": "curate.scorers.dynamics.el2n:EL2N",
     "entropy": "curate.scorers.dynamics.entropy:Entropy",
     "forgetting": "curate.scorers.dynamics.forgetting:Forgetting",
+    "grand": "curate.scorers.gradients.grand:GraNd",
+    "grand_last": "curate.scorers.gradients.grand_last:GraNdLast",
     "least_confidence": "curate.scorers.dynamics.least_confidence:LeastConfidence",
     "loss": "curate.scorers.dynamics.loss:Loss",
     "margin": "curate.scorers.dynamics.margin:Margin",
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "tracin": "curate.scorers.gradients.tracin:TracIn",
+    "vog": "curate.scorers.gradients.vog:VoG",
     "random": "curate.scorers.random_:Random",
 }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,15 @@ from curate.protocols import Opens, ReadsTarget, Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
-RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
+if TYPE_CHECKING:
+    from curate.signals.runs import Run
+
+RUN_SIGNALS: Final = ("dynamics", "eval", "probs", "swept")
 ROW_SIGNALS: Final = ("text", "embedding")
 TARGET: Final = "target."
+SWEPT: Final = "swept."
 NOT_PRESENTED: Final = "not_presented"
+NO_GRADIENT: Final = "no_gradient"  # the model saw the row, but what came out was not finite
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -44,6 +49,7 @@ class ShardTask:
     borrowed: Path | None
     states: tuple[State | None, ...] = ()
     device: str = "cpu"
+    swept: str | None = None  # the table of the run that holds what the scorer saw at the checkpoints
 
     @property
     def is_portable(self) -> bool:
@@ -72,11 +78,16 @@ class ShardTask:
         own = {name: _of_data(self.data, name, self.first, self.stop) for name in own_names}
         made = []
         for seed, run in zip(self.seeds, runs, strict=True):
-            columns = own | (run.columns(wanted, self.first, self.stop) if run is not None else {})
+            columns = own | (self._of_run(run, wanted) if run is not None else {})
             for column in columns.values():
                 column.flags.writeable = False
             made.append(Shard(rows, columns, seed))
         return made
+
+    def _of_run(self, run: "Run", names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        swept = [name for name in names if name.startswith(SWEPT)]
+        found = run.columns([name for name in names if name not in swept], self.first, self.stop)
+        return found | (run.swept(self.swept, swept, self.first, self.stop) if self.swept is not None else {})
 
     def target_shard(self) -> Shard:
         """The rows as a part of the target, where `data` is that: the columns bear the names by which scorers ask for them."""
@@ -153,7 +164,7 @@ def require_known_signals(name: str, requires: Iterable[str], data: Dataset, tar
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, text, embedding, target.text, target.embedding."
+                "There are: dynamics.*, eval.*, probs.final, swept.* (for scorers that sweep), label, text, embedding, target.text, target.embedding."
             )
         if not signal.startswith(TARGET):
             _require_modality(name, kind, data, "--input")
@@ -265,7 +276,7 @@ def _table(task: ShardTask, columns: Mapping[str, NDArray[Any]]) -> tuple[pa.Tab
     n = task.stop - task.first
     score = np.array(columns["score"], np.float32)
     status = np.full(n, None, object)
-    status[np.isnan(score)] = NOT_PRESENTED
+    status[np.isnan(score)] = NOT_PRESENTED if task.swept is None else NO_GRADIENT
     for row, why in task.failed.items():
         score[row - task.first] = np.nan
         status[row - task.first] = why
