@@ -78,7 +78,9 @@ class GhostNorms:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.explicit: set[str] | None = None  # parameters without a rule that holds; known after the first batch
-        self._layers = [layer for layer in model.modules() if _rule(layer) and any(p.requires_grad for p in layer.parameters(recurse=False))]
+        self._layers = [
+            layer for layer in model.modules() if _rule(layer) and any(p.requires_grad for p in layer.parameters(recurse=False))
+        ]
 
     def __call__(self, inputs: tuple[Tensor, ...], labels: Tensor, one: Callable[[int], tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
         """The logits (b, classes), and the squared norms (b,); `one(i)` are the model's arguments for the batch's row i alone."""
@@ -96,7 +98,9 @@ class GhostNorms:
         calls: list[Call] = []
         with _watched(self._layers, calls, len(labels)), torch.enable_grad():
             logits = self.model(*inputs)
-            loss = nn.functional.cross_entropy(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, labels, reduction="sum")
+            loss = nn.functional.cross_entropy(
+                logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, labels, reduction="sum"
+            )
             gradients = torch.autograd.grad(loss, [call.edge for call in calls], allow_unused=True) if calls else ()
         terms: dict[str, list[Term]] = {}
         names = {id(p): name for name, p in self.model.named_parameters()}

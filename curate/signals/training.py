@@ -156,7 +156,7 @@ def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, share: float) -> 
 
 def rate_at(recipe: Recipe, share: float) -> float:
     """The learning rate where a share of the run is done, on which alone it depends; the one cycle rises over the first third."""
-    factor = {
+    factor: float = {
         "constant": 1.0,
         "cosine": 0.5 * (1 + np.cos(np.pi * share)),
         "onecycle": min(0.04 + 0.96 * share * 3, 1.5 * (1 - share) + 1e-3),

@@ -92,7 +92,9 @@ def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
     for name in requires:
         made = name in last or (recipe.checkpoints == "last" and name.endswith(f"@{recipe.epochs}"))
         if name.startswith(("eval.", "probs.", "checkpoints@")) and not made:
-            raise OptionError(f'"{name}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
+            raise OptionError(
+                f'"{name.replace("checkpoints@", "epoch ")}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.'
+            )
 
 
 class Trainer:

@@ -371,7 +371,9 @@ class _Job:
 
         sweepers = list(self.sweepers.values())
         if any(
-            any(run.missing_evaluations(requires)) or run.missing_folds(requires, FOLDS) or any(s.missing(run, self.ranges) for s in sweepers)
+            any(run.missing_evaluations(requires))
+            or run.missing_folds(requires, FOLDS)
+            or any(s.missing(run, self.ranges) for s in sweepers)
             for run in self.given_runs
         ):
             for run in self.given_runs:

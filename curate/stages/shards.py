@@ -164,7 +164,8 @@ def require_known_signals(name: str, requires: Iterable[str], data: Dataset, tar
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, swept.* (for scorers that sweep), label, text, embedding, target.text, target.embedding."
+                "There are: dynamics.*, eval.*, probs.final, swept.* (of scorers that sweep), "
+                "label, text, embedding, target.text, target.embedding."
             )
         if not signal.startswith(TARGET):
             _require_modality(name, kind, data, "--input")

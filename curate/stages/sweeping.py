@@ -100,8 +100,8 @@ def _require_columns(one: Sweeper, columns: Mapping[str, Any], wanted: Mapping[s
     """A third party's scorer is told what it owes."""
     if n and set(columns) != set(wanted):
         raise InputError(
-            f'Scorer "{one.about["method"]}" requires {", ".join(wanted.values())}, but its `leave` gave {", ".join(columns) or "nothing"}. '
-            "The names must be the same."
+            f'Scorer "{one.about["method"]}" requires {", ".join(wanted.values())}, but its `leave` gave '
+            f"{', '.join(columns) or 'nothing'}. The names must be the same."
         )
 
 

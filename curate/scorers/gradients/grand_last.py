@@ -40,7 +40,7 @@ class GraNdLast(PerRow):
     def visit(self, view: View, memory: Any) -> "Tensor":
         """The sum of the norms so far, (b,)."""
         error = prediction_error(view.logits, view.labels).norm(dim=1)
-        norm = error * (view.features.square().sum(dim=1) + self.bias).sqrt()
+        norm: Tensor = error * (view.features.square().sum(dim=1) + self.bias).sqrt()
         return norm if memory is None else memory + norm
 
     def leave(self, memory: "Tensor") -> "Mapping[str, Tensor]":
