@@ -92,9 +92,8 @@ def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
     for name in requires:
         made = name in last or (recipe.checkpoints == "last" and name.endswith(f"@{recipe.epochs}"))
         if name.startswith(("eval.", "probs.", "checkpoints@")) and not made:
-            raise OptionError(
-                f'"{name.replace("checkpoints@", "epoch ")}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.'
-            )
+            what = name.replace("checkpoints@", "epoch ")
+            raise OptionError(f'"{what}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
 
 
 class Trainer:

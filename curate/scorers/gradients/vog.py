@@ -24,12 +24,12 @@ LEAST = 3  # two gradients always vary
 class VoG:
     """Spread over checkpoints of the gradient of the label's output by the input, averaged over the input; high is hard and kept.
 
-    Gives `score`, (n,) float32, standardised within each class as the paper ranks them (0 where a class has no spread), and `raw` before
-    that; `normalise=none` gives `raw` alone. The gradient is by the pixels averaged over colours (as the ImageNet code), a table's columns, or
-    the embedding layer's output without padding (the text variant; for a bag of words the bag's mean). `output=logit` is the paper's;
-    its toy code differentiates the probability, `prob`. `estimator=std` is the code's standard deviation, `printed` the paper's formula
-    without the root over the sum. `count` checkpoints evenly spaced over the `stage`: all of the run, or the first (early) or last (late) third of it,
-    3 or more; or those in `epochs`.
+    Gives `score`, (n,) float32, standardised within each class as the paper ranks them (0 where a class has no spread), and
+    `raw` before that; `normalise=none` gives `raw` alone. The gradient is by the pixels averaged over colours (as the ImageNet
+    code), a table's columns, or the embedding layer's output without padding (the text variant; for a bag of words the bag's
+    mean). `output=logit` is the paper's; its toy code differentiates the probability, `prob`. `estimator=std` is the code's
+    standard deviation, `printed` the paper's formula without the root over the sum. `count` checkpoints evenly spaced over the
+    `stage`: all of the run, or the first (early) or last (late) third of it, 3 or more; or those in `epochs`.
 
     VoG is no finder of wrong labels by itself: output and stage decide its sign there. On digits with a tenth of the labels wrong the same
     code gives them an AUROC from 0.13 (prob, short training) to 0.95 (prob, trained until they were learned). Compare with `aum` first.
