@@ -2,6 +2,10 @@
 
 from curate.menus import lazy
 
-MENU: dict[str, str] = {}
+MENU: dict[str, str] = {
+    "datm": "curate.distill.datm:DATM",
+    "mtt": "curate.distill.mtt:MTT",
+    "tesla": "curate.distill.tesla:TESLA",
+}
 
 __getattr__ = lazy(MENU)
