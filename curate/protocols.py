@@ -108,6 +108,54 @@ class Concludes(Protocol):
         ...
 
 
+class View(Protocol):
+    """One batch of rows, seen by the run's model at one of its checkpoints. What several scorers ask for is computed once.
+
+    `inputs` are the model's arguments, `labels` (b,) int64; the model is in eval mode. `rate` is the learning rate of that epoch.
+    """
+
+    epoch: int
+    rate: float
+    model: "torch.nn.Module"
+    inputs: "tuple[Tensor, ...]"
+    labels: "Tensor"
+
+    @property
+    def logits(self) -> "Tensor":
+        """(b, classes) float32."""
+        ...
+
+    @property
+    def features(self) -> "Tensor":
+        """What goes into the last linear layer, (b, d) float32."""
+        ...
+
+    @property
+    def squared_norms(self) -> "Tensor":
+        """‖∇ loss‖² over all trainable parameters, (b,)."""
+        ...
+
+    def input_gradient(self, output: Literal["logit", "prob"]) -> "tuple[Tensor, Tensor]":
+        """The gradient of the label's logit or probability by the input, (b, …), and which places are not padding, (b, T) or (b, 1)."""
+        ...
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """What a scorer is besides, if it needs the run's model itself at the checkpoints of some `epochs` (known once it is settled).
+
+    Rows come batch by batch, and every batch at each of these checkpoints in turn: `visit` is handed what the visit before returned, None
+    at the first. What `leave` makes of the last, {X: (b,) or (b, width)}, `score` finds as `shard["swept.X"]`, which `requires`
+    names; NaN for rows that the model could not see. All scorers of a call share one pass; options are known by their names and values.
+    """
+
+    epochs: tuple[int, ...] | None
+
+    def visit(self, view: View, memory: Any) -> Any: ...
+
+    def leave(self, memory: Any) -> "Mapping[str, Tensor]": ...
+
+
 class PerRow:
     """A scorer whose number for a row depends on that row alone: write `score_rows`, the rest is here."""
 

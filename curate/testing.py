@@ -140,6 +140,7 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         **{f"eval.{name}": values for name, values in evaluation.items()},
         "probs.final": evaluation["probs"][:, -1].astype(np.float32),
         "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
+        **{name: _swept(name, n) for name in requires if name.startswith("swept.")},
         "label": _labels(n),
         "content": (np.arange(n) // 2).astype(np.uint64),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
@@ -274,7 +275,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
     if base not in known or base.endswith(".probs"):
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
-            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, content, embedding, text, target.embedding, target.text."
+            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, target.embedding, target.text."
         )
     if not at:
         return known[base]
@@ -337,6 +338,13 @@ def _kappa(p: Array, seen: NDArray[np.bool_]) -> Array:
         kappa[:, epoch] = np.abs(p[:, epoch] * (now - last)).sum(axis=1)
         last = np.where(seen[:, epoch, None], now, last)
     return kappa
+
+
+def _swept(name: str, n: int) -> Array:
+    """What a sweep might have found: a number above 0 a row, none for row 0."""
+    values = _uniform(name, n, 1)[:, 0].astype(np.float32)
+    values[0] = np.nan
+    return values
 
 
 def _pool_column(name: str, n: int) -> Array:

@@ -4,8 +4,8 @@ from curate.menus import lazy
 
 MENU: dict[str, str] = {
     "aum": "curate.scorers.dynamics.aum:AUM",
-    "contamination": "curate.scorers.target.contamination:Contamination",
     "confident": "curate.scorers.dynamics.confident:Confident",
+    "contamination": "curate.scorers.target.contamination:Contamination",
     "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
     "datamap": "curate.scorers.dynamics.datamap:DataMap",
     "dsir": "curate.scorers.target.dsir:DSIR",
@@ -15,6 +15,8 @@ MENU: dict[str, str] = {
     "entropy": "curate.scorers.dynamics.entropy:Entropy",
     "exact_duplicates": "curate.scorers.duplicates.exact_duplicates:ExactDuplicates",
     "forgetting": "curate.scorers.dynamics.forgetting:Forgetting",
+    "grand": "curate.scorers.gradients.grand:GraNd",
+    "grand_last": "curate.scorers.gradients.grand_last:GraNdLast",
     "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
     "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
     "least_confidence": "curate.scorers.dynamics.least_confidence:LeastConfidence",
@@ -27,7 +29,9 @@ MENU: dict[str, str] = {
     "random": "curate.scorers.random_:Random",
     "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "tracin": "curate.scorers.gradients.tracin:TracIn",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
+    "vog": "curate.scorers.gradients.vog:VoG",
 }
 
 __getattr__ = lazy(MENU)

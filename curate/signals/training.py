@@ -149,14 +149,19 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, share: float) -> None:
-    """Sets the rate for the share of the run that is done, which alone it depends on; the one cycle rises over the first third."""
-    factor = {
+    """Sets the rate for the share of the run that is done."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate_at(recipe, share)
+
+
+def rate_at(recipe: Recipe, share: float) -> float:
+    """The learning rate where a share of the run is done, on which alone it depends; the one cycle rises over the first third."""
+    factor: float = {
         "constant": 1.0,
         "cosine": 0.5 * (1 + np.cos(np.pi * share)),
         "onecycle": min(0.04 + 0.96 * share * 3, 1.5 * (1 - share) + 1e-3),
     }[recipe.schedule]
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.lr * factor
+    return recipe.lr * factor
 
 
 def _check_finite(sums: RowSums, run: Run, epoch: int, recipe: Recipe, n: int) -> None:

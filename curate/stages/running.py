@@ -16,6 +16,7 @@ from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobErr
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
+from curate.stages.sweeping import Ranges, Sweeper, sweep, weights_needed
 from curate.store import Store, differences
 
 if TYPE_CHECKING:
@@ -90,8 +91,9 @@ def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
     last = {"probs.final", "probs.oos"} if recipe.checkpoints == "last" else {"probs.oos"}  # which needs no weights
     for name in requires:
         made = name in last or (recipe.checkpoints == "last" and name.endswith(f"@{recipe.epochs}"))
-        if name.startswith(("eval.", "probs.")) and not made:
-            raise OptionError(f'"{name}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
+        if name.startswith(("eval.", "probs.", "checkpoints@")) and not made:
+            what = name.replace("checkpoints@", "epoch ")
+            raise OptionError(f'"{what}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
 
 
 class Trainer:
@@ -125,8 +127,8 @@ class Trainer:
         assert self.inputs is not None, "reading the inputs finds the failures"
         return self._failed
 
-    def run(self, folder: Path, seed: int, requires: Iterable[str]) -> "Run":
-        """The finished run of one seed in `folder/<key>`, with the signals named."""
+    def run(self, folder: Path, seed: int, requires: Iterable[str], sweepers: Sequence[Sweeper] = (), ranges: Ranges = ()) -> "Run":
+        """The finished run of one seed in `folder/<key>`, with the signals named and the rows in `ranges` swept."""
         from curate.signals.runs import STATUS, Run, run_key, status_table
         from curate.signals.training import STATE, seeded, train
 
@@ -139,7 +141,7 @@ class Trainer:
                     when = " once a scorer needs it" if fault.file.startswith("checkpoints/") else ""
                     self.progress.note(f"{path.name}/{fault.file} is damaged ({fault.problem}); it is made again{when}.")
                 _cut_after_gap(store, self.recipe.epochs)
-                if _lacks_weights(Run(store), requires):
+                if _lacks_weights(Run(store), {*requires, *weights_needed(Run(store), sweepers, ranges)}):
                     self.progress.note(f"{path.name} is trained again: weights that a scorer needs are gone.")
                     _keep_epochs(store, 0)
             else:
@@ -155,6 +157,7 @@ class Trainer:
                     run, model, self.inputs, self.data.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress
                 )
             self.evaluate(run, requires)
+            sweep(self, run, sweepers, ranges)
         return run
 
     def evaluate(self, run: "Run", requires: Iterable[str]) -> None:
@@ -225,8 +228,9 @@ def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progres
     job = run.store.job
     if job.get("model_spec", job.get("model")) is None:
         raise OptionError(
-            f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here and it has no clean passes. '
-            "Choose scorers that read `dynamics.*` (of el2n and loss: el2n:mode=online, loss:over=mean), or train here with --model."
+            f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here: no clean passes, no gradients. '
+            "Choose scorers that read `dynamics.*` (of el2n and loss: el2n:mode=online, loss:over=mean), or train here: leave --run out, "
+            "and name the same model with --model ./FILE.py:FUNCTION."
         )
     recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
     return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
@@ -402,7 +406,8 @@ def _lacks_weights(run: "Run", requires: Iterable[str]) -> bool:
 
     epochs, needs_probs = run.missing_evaluations(requires)
     there = {entry.file for entry in run.store.files(CHECKPOINTS)}
-    wanted = {*epochs, *([run.epochs] if needs_probs else [])}
+    swept = {int(name.partition("@")[2]) for name in requires if name.startswith("checkpoints@")}
+    wanted = {*epochs, *swept, *([run.epochs] if needs_probs else [])}
     return run.is_finished and any(epoch_name(epoch, "safetensors") not in there for epoch in wanted)
 
 

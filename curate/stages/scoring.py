@@ -19,7 +19,7 @@ from curate.plugins import Plugin, options_of, parse
 from curate.progress import Progress, Silent, Task
 from curate.protocols import Concludes, Opens, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
-from curate.stages import engines, parts, running, shards
+from curate.stages import engines, parts, running, shards, sweeping
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
 from curate.stages.running import RunOptions
@@ -251,8 +251,11 @@ class _Job:
         self.seeds: list[int] = list(self.store.job["seeds"])
         self._settle_run(options, device)
         self.asked = [Asked(one.name, one.plugin, one.scorer.settle(self.epochs)) if one.reads_run else one for one in asked]
+        found = {one.name: sweeping.sweeper_of(one.plugin, one.scorer) for one in self.asked}
+        self.sweepers = {name: sweeper for name, sweeper in found.items() if sweeper is not None}
         if self.needs_run and not self.given_runs:
-            running.require_checkpoints(self.recipe, (name for one in self.asked for name in one.scorer.requires))
+            swept = (f"checkpoints@{epoch}" for one in self.sweepers.values() for epoch in one.epochs)
+            running.require_checkpoints(self.recipe, (*(name for one in self.asked for name in one.scorer.requires), *swept))
         self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
 
     def _open(self, seed: int, seeds: int | None, device: str, shard_rows: int | None) -> Store:
@@ -376,19 +379,26 @@ class _Job:
         trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress)
         trainer.wait = wait
         with running.machine(self.store.settled):
-            return [trainer.run(self.folder / "runs", seed, requires) for seed in self.seeds]
+            return [trainer.run(self.folder / "runs", seed, requires, list(self.sweepers.values()), self.ranges) for seed in self.seeds]
 
     def _complete(self, requires: set[str]) -> "list[Run]":
         """Adds the clean passes that a given run lacks, from its checkpoints, in its own folder."""
         from curate.signals.folds import FOLDS
 
-        if any(any(run.missing_evaluations(requires)) or run.missing_folds(requires, FOLDS) for run in self.given_runs):
+        sweepers = list(self.sweepers.values())
+        if any(
+            any(run.missing_evaluations(requires))
+            or run.missing_folds(requires, FOLDS)
+            or any(s.missing(run, self.ranges) for s in sweepers)
+            for run in self.given_runs
+        ):
             for run in self.given_runs:
                 trainer = running.trainer_of(run, self.data, self.max_failures, self.progress)
                 with locked(run.store.path), running.machine(run.store.settled):
                     for table in running.RUN_TABLES:
                         run.store.describe(table, {})
                     trainer.evaluate(run, requires)
+                    sweeping.sweep(trainer, run, sweepers, self.ranges)
         return self.given_runs
 
     def _score_all(self, runs: "Sequence[Run]", target: Store, part: Part | None) -> None:
@@ -480,6 +490,7 @@ class _Job:
             data=self.data,
             failed={row: why for row, why in failed.items() if first <= row < stop},
             device=str(self.store.settled.get("device", "cpu")),
+            swept=self.sweepers[one.name].table if one.name in self.sweepers else None,
             embeddings=self.embeddings.path if self.embeddings is not None and one.reads_embeddings else None,
             borrowed=self.borrowed.path if self.borrowed and self._lends(one, self.borrowed) else None,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
 import numpy as np
@@ -21,12 +21,17 @@ from curate.protocols import Opens, ReadsTarget, Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
-RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
+if TYPE_CHECKING:
+    from curate.signals.runs import Run
+
+RUN_SIGNALS: Final = ("dynamics", "eval", "probs", "swept")
 ROW_SIGNALS: Final = ("text", "embedding")
 NEIGHBOURS: Final = "neighbours"
 CONTENT: Final = "content"
 TARGET: Final = "target."
+SWEPT: Final = "swept."
 NOT_PRESENTED: Final = "not_presented"
+NO_GRADIENT: Final = "no_gradient"  # the model saw the row, but what came out was not finite
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -48,6 +53,7 @@ class ShardTask:
     borrowed: Path | None
     states: tuple[State | None, ...] = ()
     device: str = "cpu"
+    swept: str | None = None  # the table of the run that holds what the scorer saw at the checkpoints
     embeddings: Path | None = None
 
     @property
@@ -77,11 +83,16 @@ class ShardTask:
         own = {name: self._of_row(name) for name in own_names}
         made = []
         for seed, run in zip(self.seeds, runs, strict=True):
-            columns = own | (run.columns(wanted, self.first, self.stop) if run is not None else {})
+            columns = own | (self._of_run(run, wanted) if run is not None else {})
             for column in columns.values():
                 column.flags.writeable = False
             made.append(Shard(rows, columns, seed))
         return made
+
+    def _of_run(self, run: "Run", names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        swept = [name for name in names if name.startswith(SWEPT)]
+        found = run.columns([name for name in names if name not in swept], self.first, self.stop)
+        return found | (run.swept(self.swept, swept, self.first, self.stop) if self.swept is not None else {})
 
     def _of_row(self, name: str) -> NDArray[Any]:
         if self.embeddings is not None and name == "embedding":
@@ -167,8 +178,8 @@ def require_known_signals(
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, content, text, embedding, neighbours@K, neighbours.label@K, "
-                "neighbours.distance@K, target.text, target.embedding."
+                "There are: dynamics.*, eval.*, probs.final, swept.*, label, content, text, embedding, neighbours@K, "
+                "neighbours.label@K, neighbours.distance@K, target.text, target.embedding."
             )
         if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
             _require_embeddings(name, data, has_embeddings)
@@ -308,7 +319,7 @@ def _table(task: ShardTask, columns: Mapping[str, NDArray[Any]]) -> tuple[pa.Tab
     n = task.stop - task.first
     score = np.array(columns["score"], np.float32)
     status = np.full(n, None, object)
-    status[np.isnan(score)] = NOT_PRESENTED
+    status[np.isnan(score)] = NOT_PRESENTED if task.swept is None else NO_GRADIENT
     for row, why in task.failed.items():
         score[row - task.first] = np.nan
         status[row - task.first] = why
