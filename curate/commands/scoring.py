@@ -25,6 +25,7 @@ from curate.terminal import progress_for, score_lines
 @click.option("--seeds", type=int, metavar="K", help="Train K runs, seeds S … S+K-1, and join their scores; default 1.")
 @running
 @click.option("--max-failures", default="1%", show_default=True, help="How many rows may fail before the job stops with exit 5.")
+@click.option("--max-requests", type=int, metavar="N", help="At most so many requests to a server that a scorer asks.")
 @click.option("--shard-rows", type=int, metavar="N", help="Rows a shard; default 65,536 (more for very long sets).")
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes that score shards.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where shards are scored.")

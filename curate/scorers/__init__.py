@@ -18,6 +18,9 @@ MENU: dict[str, str] = {
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "ask_llm": "curate.scorers.language.ask_llm:AskLLM",
+    "ifd": "curate.scorers.language.ifd:IFD",
+    "perplexity": "curate.scorers.language.perplexity:Perplexity",
     "dsir": "curate.scorers.target.dsir:DSIR",
     "random": "curate.scorers.random_:Random",
 }

@@ -15,14 +15,15 @@ from curate.data import Dataset
 from curate.disk import write_whole
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Opens, ReadsTarget, Scorer, Shard, State
+from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
 RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
-ROW_SIGNALS: Final = ("text", "embedding")
+ROW_SIGNALS: Final = ("text", "question", "answer", "embedding")
 TARGET: Final = "target."
 NOT_PRESENTED: Final = "not_presented"
+ANSWERS: Final = "answers"  # the folder within a score's for what a server was paid to say
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -44,6 +45,8 @@ class ShardTask:
     borrowed: Path | None
     states: tuple[State | None, ...] = ()
     device: str = "cpu"
+    threads: int | None = None
+    max_requests: int | None = None
 
     @property
     def is_portable(self) -> bool:
@@ -69,7 +72,7 @@ class ShardTask:
         rows = np.arange(self.first, self.stop)
         wanted = [name for name in requires if name.split(".")[0] in RUN_SIGNALS]
         own_names = [name for name in requires if name not in wanted and not name.startswith(TARGET)]
-        own = {name: _of_data(self.data, name, self.first, self.stop) for name in own_names}
+        own = {name: of_data(self.data, name, self.first, self.stop) for name in own_names}
         made = []
         for seed, run in zip(self.seeds, runs, strict=True):
             columns = own | (run.columns(wanted, self.first, self.stop) if run is not None else {})
@@ -81,7 +84,7 @@ class ShardTask:
     def target_shard(self) -> Shard:
         """The rows as a part of the target, where `data` is that: the columns bear the names by which scorers ask for them."""
         names = [name for name in self.built().requires if name.startswith(TARGET)]
-        columns = {name: _of_data(self.data, name.removeprefix(TARGET), self.first, self.stop) for name in names}
+        columns = {name: of_data(self.data, name.removeprefix(TARGET), self.first, self.stop) for name in names}
         for column in columns.values():
             column.flags.writeable = False
         return Shard(np.arange(self.first, self.stop), columns)
@@ -107,7 +110,10 @@ class _Held:
         if self.scorer is None or key != self.key:
             self.let_go()
             scorer = task.built()
+            if isinstance(scorer, Pays) and scorer.server is not None:
+                scorer.answers_in(task.path.parent / ANSWERS, task.max_requests)
             if isinstance(scorer, Opens):
+                set_threads(task.threads)
                 Finalize(None, self.let_go, exitpriority=1)  # a worker's last scorer is closed when the worker ends
                 scorer.open(task.device)
             self.scorer, self.key = scorer, key
@@ -153,7 +159,7 @@ def require_known_signals(name: str, requires: Iterable[str], data: Dataset, tar
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, text, embedding, target.text, target.embedding."
+                "There are: dynamics.*, eval.*, probs.final, label, text, question, answer, embedding, and target. before text or embedding."
             )
         if not signal.startswith(TARGET):
             _require_modality(name, kind, data, "--input")
@@ -166,10 +172,23 @@ def require_known_signals(name: str, requires: Iterable[str], data: Dataset, tar
 def _require_modality(name: str, kind: str, data: Dataset, option: str) -> None:
     if kind == "text" and data.modality not in ("text", "text_pair", "chat"):
         raise ColumnError(f'Scorer "{name}" reads text, but "{data.source}" is {data.modality} data. Name a text column with {option}.')
+    if kind in ("question", "answer") and data.modality not in ("text_pair", "chat"):
+        raise ColumnError(
+            f'Scorer "{name}" reads questions and answers, but "{data.source}" is {data.modality} data. '
+            f"Name two text columns with {option} QUESTION,ANSWER, or one of conversations."
+        )
     if kind == "embedding" and data.modality not in ("embedding", "table"):
         raise ColumnError(
             f'Scorer "{name}" reads embeddings, but "{data.source}" is {data.modality} data. Name a vector column with {option}.'
         )
+
+
+def set_threads(threads: int | None) -> None:
+    """As many threads as the job was started with: another number could round otherwise."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def is_row_local(scorer: Scorer) -> bool:
@@ -248,9 +267,10 @@ def _borrowed(task: ShardTask) -> dict[str, NDArray[Any]]:
     full = task.shards()
     fresh = _score(task, [_subset(shard, np.flatnonzero(~found)) for shard in full]) if not found.all() else {}
     columns = {}
-    for name in old.columns(task.name):
+    for name in [*old.columns(task.name), *(["status"] if "status" in fresh else [])]:
         values = as_numpy(old.table(task.name).column(name).combine_chunks())[source]
         if name in fresh:
+            values = np.where(values == None, "", values) if name == "status" else values  # noqa: E711  # elementwise, on objects
             values = values.astype(fresh[name].dtype)
             values[~found] = fresh[name]
         columns[name] = values
@@ -265,7 +285,9 @@ def _table(task: ShardTask, columns: Mapping[str, NDArray[Any]]) -> tuple[pa.Tab
     n = task.stop - task.first
     score = np.array(columns["score"], np.float32)
     status = np.full(n, None, object)
-    status[np.isnan(score)] = NOT_PRESENTED
+    said = np.asarray(columns.get("status", np.full(n, "")), object)
+    without = np.isnan(score)
+    status[without] = np.where(said[without] == "", NOT_PRESENTED, said[without])
     for row, why in task.failed.items():
         score[row - task.first] = np.nan
         status[row - task.first] = why
@@ -273,7 +295,7 @@ def _table(task: ShardTask, columns: Mapping[str, NDArray[Any]]) -> tuple[pa.Tab
     if task.data.id is not None:
         arrays["id"] = task.data.column(task.data.id).slice(task.first, n).combine_chunks()
     arrays |= {"score": pa.array(score, from_pandas=True), "status": pa.array(status, pa.string())}
-    arrays |= {name: _arrow(np.asarray(values)) for name, values in columns.items() if name != "score"}
+    arrays |= {name: _arrow(np.asarray(values)) for name, values in columns.items() if name not in ("score", "status")}
     reasons, counts = np.unique(status[status != None].astype(str), return_counts=True)  # noqa: E711  # elementwise, on objects
     return pa.table(arrays), {str(reason): int(count) for reason, count in zip(reasons, counts, strict=True)}
 
@@ -282,9 +304,11 @@ def _arrow(values: NDArray[Any]) -> pa.Array:
     return pa.array(values, pa.string()) if values.dtype.kind in "OUS" else as_arrow(values)
 
 
-def _of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
+def of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
     if name == "label":
         return data.labels[first:stop].copy()
     if name == "embedding":
         return data.matrix(first, stop)
+    if name in ("question", "answer"):
+        return np.array([pair[name == "answer"] for pair in data.exchanges(first, stop)], object)
     return np.array([text or "" for text in data.texts(first, stop)], object)
