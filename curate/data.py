@@ -117,7 +117,7 @@ class Dataset:
         return to_text(self._rows((name,), start, stop).column(0))
 
     def exchanges(self, start: int, stop: int) -> list[tuple[str, str]]:
-        """Question and answer of rows start … stop-1: the two texts of a pair; of a conversation all before the last answer, and that answer."""
+        """Question and answer of rows start … stop-1: a pair's two texts; all before a conversation's last answer, and that answer."""
         self._expect("text_pair", "chat", what="questions and answers")
         if self.chat_template is not None:
             rows = self._rows(self.inputs, start, stop).to_pylist()

@@ -75,5 +75,7 @@ def plan_lines(plan: dict[str, Any]) -> str:
     if plan["model"]:
         lines.append(f"trains {plan['model']} for {plan['epochs']} epochs, seeds {', '.join(map(str, plan['seeds']))}, on {plan['device']}")
     lines += [f"scores {', '.join(plan['scorers'])}"]
+    if "requests" in plan:
+        lines.append(f"sends {plan['requests']:,} requests of about {plan['request_tokens']:,} tokens in all, less those answered already")
     lines += [f"time {time}, memory about {plan['memory'] / 1e9:.2f} GB, disk about {plan['disk'] / 1e9:.2f} GB (nothing was done)"]
     return "\n".join(lines)

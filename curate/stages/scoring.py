@@ -160,6 +160,14 @@ def plan(
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
         extra = running.estimate(data, proxy, recipe, device, every)
         cost = {name: value + extra[name] for name, value in cost.items()}
+    for one in asked:
+        if isinstance(one.scorer, Pays) and one.scorer.server is not None:
+            requests, tokens = estimates.requests_of(one.scorer, [(data, 0, len(data))])
+            planned["requests"] = planned.get("requests", 0) + requests
+            planned["request_tokens"] = planned.get("request_tokens", 0) + tokens
+        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer):
+            planned["device"] = running.settle_machine(device)["device"]
+            cost["seconds"] += estimates.scoring_seconds(data, one.scorer, planned["device"])
     running.require_room(Path(out), cost["disk"])
     running.require_memory(cost["memory"])
     return planned | cost
@@ -500,7 +508,7 @@ class _Job:
 def describe_scorer(one: Asked, seeds: Sequence[int]) -> dict[str, Any]:
     """What the manifest says of a score: enough to make it again and to know whether it still holds."""
     scorer = one.scorer
-    known = scorer.identity() if isinstance(scorer, Identified) else {}
+    known = dict(scorer.identity()) if isinstance(scorer, Identified) else {}
     options = {name: value for name, value in (options_of(scorer) | known).items() if known.get(name, "") is not None}
     about = {
         "method": one.plugin.method,

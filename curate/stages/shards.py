@@ -159,7 +159,7 @@ def require_known_signals(name: str, requires: Iterable[str], data: Dataset, tar
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, text, question, answer, embedding, and target. before text or embedding."
+                "There are: dynamics.*, eval.*, probs.final, label, text, question, answer, embedding, target.text, target.embedding."
             )
         if not signal.startswith(TARGET):
             _require_modality(name, kind, data, "--input")

@@ -17,7 +17,6 @@ from curate.signals.lm.batches import windows
 
 if TYPE_CHECKING:
     from curate.signals.lm.model import LanguageModel
-    from curate.signals.lm.prompts import Asker
     from curate.signals.lm.server import Server
 
 Floats = NDArray[np.float64]
@@ -33,12 +32,12 @@ class AskLLM(PerRow):
 
     Reads `text`, asks by the paper's prompt (`prompt` is another wording with `{datapoint}` in it, or its file) and takes the softmax
     over the whole vocabulary at the first position of the answer. `mode=yes` is the paper's score; `yes_no` is p(yes) / (p(yes) + p(no)),
-    better for models other than Flan-T5, which put much on other tokens; `set` sums over the spellings of yes that are one token (Yes, YES).
+    better for models other than Flan-T5, which put much on other tokens; `set` sums over yes, Yes and YES.
     Columns `p_yes`, `p_no` and `mass`, their sum; a median mass below 0.5 is warned of.
 
     `model` is a hub name or a folder, causal or encoder-decoder; or a server's address, http://…/v1, or its model's name where `server`
     is that address. A model with a chat template is asked in a user's turn (`chat`), another decoder-only one is given the cue "ANSWER:".
-    The paper says nothing of texts that are too long: prompt and text together keep to `max_tokens` (at most the model's context, 512 of T5,
+    The paper says nothing of texts that are too long: prompt and text together keep to `max_tokens` (at most the model's context, T5's 512,
     and 2,048), by the text's `head`, its `middle`, or the mean over `windows`. The prompt's delimiters are taken out of the text, and what
     the tokenizer would read as a special token is broken by a blank (`escape`).
 
@@ -159,7 +158,7 @@ class AskLLM(PerRow):
         lm = LanguageModel.open(self.model, device, precision=self.precision, batch_tokens=self.batch_tokens)
         limit = min(self.max_tokens or 2048, lm.context)
         prompt = Prompt.of(self.prompt, "ask_llm")
-        self._asker: Asker = Asker(
+        self._asker = Asker(
             lm.tokenizer, prompt, two_sided=lm.two_sided, chat=self.chat, limit=limit, truncate=self.truncate, escape=self.escape
         )
         self._ids: list[list[int]] = []
@@ -169,7 +168,7 @@ class AskLLM(PerRow):
             ids = sorted(token for token in found if token is not None)
             if not ids:
                 raise InputError(
-                    f'ask_llm: "{word}" is not one token in the tokenizer of "{self.model}", and the probability of one token is asked for. '
+                    f'ask_llm: "{word}" is not one token in the tokenizer of "{self.model}", whose probability is asked for. '
                     "Name words that are: yes=…,no=…"
                 )
             self._ids.append(ids)

@@ -29,8 +29,8 @@ class IFD(PerRow):
     nats a token, columns `conditioned` and `alone`; `tokens` counts those of the answer that were judged.
 
     The official code finds the answer by tokenising the instruction again, cuts the answer differently for the two losses, and with
-    GPT-2, which has no first token, leaves the answer's first one out of L_d alone. Here ids are concatenated and both losses are of the same
-    tokens. The answer keeps at least half of `length` tokens (at most the model's context), the instruction its end. `bos` is as
+    GPT-2, which has no first token, leaves the answer's first one out of L_d alone. Here ids are concatenated and both losses are of
+    the same tokens. The answer keeps at least half of `length` tokens (at most the model's context), the instruction its end. `bos` is as
     for `perplexity`. The official models are GPT-2 (Superfiltering) or the model to be tuned; `model` is a hub name or a folder. Costs two
     passes over the answer and one over the instruction.
     """

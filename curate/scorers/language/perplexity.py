@@ -1,6 +1,7 @@
 """Perplexity: how much a text surprises a language model.
 
-Marion et al. 2023, "When Less is More: Investigating Data Pruning for Pretraining LLMs at Scale"; Ankner et al. 2024, "Perplexed by Perplexity".
+Marion et al. 2023, "When Less is More: Investigating Data Pruning for Pretraining LLMs at Scale", and Ankner et al. 2024,
+"Perplexed by Perplexity"; no official code.
 """
 
 from collections.abc import Mapping
@@ -30,9 +31,9 @@ class Perplexity(PerRow):
     `bytes` that were judged.
 
     A text is judged in `windows` of `length` tokens (at most the model's context), each token once; the rest of a very long text is left
-    out. A later window begins with `overlap` tokens, and always one, that were judged already. `bos`: a model that puts a first token before
+    out. A later window begins with `overlap` tokens, and always one, that were judged already. `bos`: a model that puts a token before
     each text judges the text's own first one; `auto` does as its tokenizer does, `add` puts bos or else eos there, `none` nothing, so that
-    the first token has no loss. Of an encoder-decoder the first `length` tokens are read: half by the encoder, the loss is that of the rest.
+    the first token has no loss. Of an encoder-decoder the first `length` tokens are read: half by the encoder, the rest is judged.
 
     `model` is a hub name or a folder; code that comes with it is never run. A batch holds up to `batch_tokens` padded tokens; on a GPU
     `precision=auto` is bfloat16. About 2 x parameters x tokens operations.

@@ -64,7 +64,7 @@ class Answers:
 
 def key_of(payload: Mapping[str, Any]) -> str:
     """The hash by which a request is known: of all that it says, not of where it was sent."""
-    return xxhash.xxh3_128_hexdigest(json.dumps(payload, sort_keys=True, ensure_ascii=True))
+    return xxhash.xxh3_128_hexdigest(json.dumps(payload, sort_keys=True, ensure_ascii=True).encode())
 
 
 def _line(key: str, answer: Answer) -> str:

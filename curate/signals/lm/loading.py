@@ -58,7 +58,7 @@ def load(name: str, device: str, precision: Precision) -> tuple[Any, Any]:
 
 
 def identity(name: str) -> str:
-    """A folder is known by its name and the hash of its weights and tokenizer, so that other weights are noticed; a hub model by its name."""
+    """A folder is known by its name and the hash of its files, so that other weights are noticed; a hub model by its name."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return name
@@ -70,7 +70,7 @@ def identity(name: str) -> str:
 def _hash_of(files: tuple[tuple[str, int, int], ...]) -> str:
     digest = xxhash.xxh3_64()
     for path, _, _ in files:
-        digest.update(json.dumps([Path(path).name, checksum(Path(path))]))
+        digest.update(json.dumps([Path(path).name, checksum(Path(path))]).encode())
     return digest.hexdigest()
 
 

@@ -180,8 +180,8 @@ class LanguageModel:
     @property
     def _start(self) -> int:
         config = self._model.config
-        found = next((n for n in (config.decoder_start_token_id, config.bos_token_id, config.pad_token_id) if n is not None), 0)
-        return int(found)
+        named = (getattr(config, key, None) for key in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
+        return int(next((n for n in named if n is not None), 0))
 
     def _padded(self, rows: Sequence[Sequence[int]], *, fill: int) -> Tensor:
         lengths = np.array([len(row) for row in rows])
@@ -210,7 +210,8 @@ def _put(total: Floats, count: Counts, rows: NDArray[np.int64], found: tuple[Flo
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with, short of each one's last, which has to be read for its logits."""
-    low, high = min(prompts, default=[]), max(prompts, default=[])  # in lexical order, the two that differ first
+    every = [list(prompt) for prompt in prompts]
+    low, high = min(every, default=[]), max(every, default=[])  # in lexical order, the two that differ first
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return min(same, min(map(len, prompts), default=1) - 1)
 

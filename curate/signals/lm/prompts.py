@@ -43,7 +43,7 @@ class Prompt:
 
     @property
     def hash(self) -> str:
-        return xxhash.xxh3_64_hexdigest(f"{self.before}{SLOT}{self.after}")
+        return xxhash.xxh3_64_hexdigest(f"{self.before}{SLOT}{self.after}".encode())
 
     @property
     def delimiters(self) -> tuple[str, ...]:
