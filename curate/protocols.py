@@ -86,6 +86,35 @@ class Opens(Protocol):
 
 
 @runtime_checkable
+class Identified(Protocol):
+    """What a scorer is besides, if its options name files (a model, a prompt): `identity` says what they hold, for the manifest.
+
+    What bears an option's name stands in that option's place, so that a store holds no path and notices other weights under an old name;
+    None leaves an option out that changes no score.
+    """
+
+    def identity(self) -> Mapping[str, str | None]: ...
+
+
+@runtime_checkable
+class Pays(Protocol):
+    """What a scorer is besides, if every row may cost a request to somebody's server. It scores in one process, with threads of its own.
+
+    `answers_in` is called before `open`: `folder` is the score's own, where paid answers outlive a kill; more than `max_requests`
+    must not be sent. `requests_for` counts what texts would need, and roughly how many tokens, for the estimate; it sends nothing.
+    """
+
+    @property
+    def server(self) -> str | None:
+        """The server's address; None where the options name none, and then the rest is never called."""
+        ...
+
+    def answers_in(self, folder: Path, max_requests: int | None) -> None: ...
+
+    def requests_for(self, texts: Sequence[str]) -> tuple[int, int]: ...
+
+
+@runtime_checkable
 class ReadsTarget(Protocol):
     """What a scorer is besides, if it compares rows with the `--target` set, whose columns it names in `requires` as `target.X`.
 
@@ -171,7 +200,10 @@ class PerRow:
         return self
 
     def score_rows(self, shard: Shard) -> Columns:
-        """`score`, (n,) float32, NaN where a row was never seen; further columns under their own names."""
+        """`score`, (n,) float32, NaN where a row was never seen; further columns under their own names.
+
+        A column `status` of words says why a row without a score has none; "" where there is nothing to say.
+        """
         raise TypeError(f"{type(self).__name__} has no `score_rows`; a PerRow scorer must define it.")
 
     def fit(self, shard: Shard, state: State | None) -> State:

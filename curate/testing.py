@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate import plugins
 from curate.errors import UnknownNameError, did_you_mean
 from curate.pool import ArrayPool
-from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, ReadsTarget, Sampler, Scorer, Shard, State
+from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, Opens, ReadsTarget, Sampler, Scorer, Shard, State
 from curate.rng import KeyedRandom
 
 SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
@@ -144,6 +144,8 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "label": _labels(n),
         "content": (np.arange(n) // 2).astype(np.uint64),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
+        "question": np.array([f"what does row {row} say?" for row in range(n)]),
+        "answer": np.array([f"row {row} says {'that ' * (row % 4)}this" for row in range(n)]),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
         "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
         "target.text": np.array([f"it is row {row} that says {'and this ' * (row % 3)}again" for row in range(n)]),
@@ -226,12 +228,16 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
         target = {f"target.{key}": value for key, value in told.items()}
         _check_state(target, name)
     state: State | None = target or None
+    if isinstance(scorer, Opens):
+        scorer.open("cpu")
     for _ in range(scorer.passes):
         state = scorer.merge([scorer.fit(shard, state) for shard in shards]) | target
         _check_state(state, name)
     if isinstance(scorer, Concludes):
         _check_facts(scorer.conclude(state or {}), name)
     parts = [scorer.score(shard, state) for shard in shards]
+    if isinstance(scorer, Opens):
+        scorer.close()
     return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
 
 
@@ -275,7 +281,8 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
     if base not in known or base.endswith(".probs"):
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
-            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, target.embedding, target.text."
+            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
+            "target.embedding, target.text."
         )
     if not at:
         return known[base]

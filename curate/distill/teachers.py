@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from curate.disk import write_whole
-from curate.signals.training import seeded
 from curate.errors import InputError
 from curate.progress import Task
 from curate.protocols import RealImages
 from curate.rng import KeyedRandom
 from curate.signals.models import ConvNet, Residual, ResNet18
+from curate.signals.training import seeded
 
 ROWS: Final = 512  # images looked at in one go
 

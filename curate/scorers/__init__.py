@@ -3,6 +3,7 @@
 from curate.menus import lazy
 
 MENU: dict[str, str] = {
+    "ask_llm": "curate.scorers.language.ask_llm:AskLLM",
     "aum": "curate.scorers.dynamics.aum:AUM",
     "confident": "curate.scorers.dynamics.confident:Confident",
     "contamination": "curate.scorers.target.contamination:Contamination",
@@ -17,6 +18,7 @@ MENU: dict[str, str] = {
     "forgetting": "curate.scorers.dynamics.forgetting:Forgetting",
     "grand": "curate.scorers.gradients.grand:GraNd",
     "grand_last": "curate.scorers.gradients.grand_last:GraNdLast",
+    "ifd": "curate.scorers.language.ifd:IFD",
     "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
     "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
     "least_confidence": "curate.scorers.dynamics.least_confidence:LeastConfidence",
@@ -24,6 +26,7 @@ MENU: dict[str, str] = {
     "margin": "curate.scorers.dynamics.margin:Margin",
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
     "minhash": "curate.scorers.duplicates.minhash:MinHash",
+    "perplexity": "curate.scorers.language.perplexity:Perplexity",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "quality": "curate.scorers.target.quality:Quality",
     "random": "curate.scorers.random_:Random",

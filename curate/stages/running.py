@@ -3,16 +3,17 @@
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from curate.data import Dataset
-from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobError
+from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobError, TooManyFailuresError
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
@@ -273,6 +274,13 @@ def settle_machine(device: str) -> dict[str, Any]:
     return {"device": chosen, "torch": torch.__version__, "numpy": np.__version__}
 
 
+def threads_now() -> int:
+    """How many threads torch uses here."""
+    import torch
+
+    return torch.get_num_threads()
+
+
 def choose_threads(data: Dataset, proxy: "Proxy", recipe: "Recipe") -> int:
     """All cores, but one for small networks: their steps are too short to share, and on a busy machine they wait for each other."""
     import torch
@@ -314,17 +322,17 @@ def require_device(settled: Mapping[str, Any], device: str) -> None:
 
 def require_few_failures(failed: Mapping[int, str], n: int, max_failures: float) -> None:
     """TooManyFailuresError, by reason, where more rows failed than the share tolerated."""
-    from curate.errors import TooManyFailuresError
+    if len(failed) > max_failures * n:
+        refuse_failures(Counter(failed.values()), n, max_failures, "scored", f"; the first is row {min(failed)}")
 
-    if len(failed) <= max_failures * n:
-        return
-    reasons: dict[str, int] = {}
-    for reason in failed.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    named = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+
+def refuse_failures(reasons: Mapping[str, int], n: int, max_failures: float, what: str, more: str = "") -> NoReturn:
+    """The TooManyFailuresError of rows that failed for these reasons."""
+    count = sum(reasons.values())
+    named = ", ".join(f"{times:,} {reason}" for reason, times in sorted(reasons.items()))
     raise TooManyFailuresError(
-        f"{len(failed):,} of {n:,} rows cannot be scored ({named}; the first is row {min(failed)}); {max_failures:.1%} are tolerated. "
-        f"Mend them, or allow more with --max-failures {min(100, int(np.ceil(len(failed) / n * 100)))}%."
+        f"{count:,} of {n:,} rows cannot be {what} ({named}{more}); {max_failures:.1%} are tolerated. "
+        f"Mend them, or allow more with --max-failures {min(100, int(np.ceil(count / n * 100)))}%."
     )
 
 

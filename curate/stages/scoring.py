@@ -17,14 +17,14 @@ from curate.loading import load
 from curate.locks import locked
 from curate.plugins import Plugin, options_of, parse
 from curate.progress import Progress, Silent, Task
-from curate.protocols import Concludes, Opens, ReadsTarget, Scorer, State
+from curate.protocols import Concludes, Identified, Opens, Pays, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
-from curate.stages import engines, parts, running, shards, sweeping
+from curate.stages import engines, estimates, parts, running, shards, sweeping
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
 from curate.stages.running import RunOptions
 from curate.stages.shards import RUN_SIGNALS, ShardTask
-from curate.store import RESULT, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
+from curate.store import RESULT, Entry, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
@@ -65,6 +65,7 @@ def score(
     target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
+    max_requests: int | None = None,
     shard_rows: int | None = None,
     workers: int = 1,
     engine: str = "local",
@@ -108,6 +109,7 @@ def score(
         def opened() -> _Job:
             job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
             job.max_failures, job.engine, job.target, job.embeddings = max_failures, runner, target, vectors
+            job.max_requests = max_requests
             job.borrow(from_store)
             return job
 
@@ -134,6 +136,7 @@ def plan(
     target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
+    max_requests: int | None = None,
     shard_rows: int | None = None,
     workers: int = 1,
     engine: str = "local",
@@ -169,6 +172,14 @@ def plan(
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
         extra = running.estimate(data, proxy, recipe, device, every)
         cost = {name: value + extra[name] for name, value in cost.items()}
+    for one in asked:
+        if isinstance(one.scorer, Pays) and one.scorer.server is not None:
+            requests, tokens = estimates.requests_of(one.scorer, [(data, 0, len(data))])
+            planned["requests"] = planned.get("requests", 0) + requests
+            planned["request_tokens"] = planned.get("request_tokens", 0) + tokens
+        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer):
+            planned["device"] = running.settle_machine(device)["device"]
+            cost["seconds"] += estimates.scoring_seconds(data, one.scorer, planned["device"])
     running.require_room(Path(out), cost["disk"])
     running.require_memory(cost["memory"])
     return planned | cost
@@ -226,6 +237,7 @@ class _Job:
     """One call of `score`: what the store says and what was asked for, brought together, then done."""
 
     max_failures = 0.01
+    max_requests: int | None = None
     engine: Engine = engines.Here()
     target: Dataset | None = None
     embeddings: Embeddings | None = None
@@ -263,6 +275,8 @@ class _Job:
         if not (self.folder / "manifest.json").is_file() or _is_blank(Store.open(self.folder)):
             opens = any(isinstance(one.scorer, Opens) for one in self.wanted)
             settled = running.settle_machine(device) if self.needs_run or opens else {}
+            if opens:
+                settled["scoring_threads"] = running.threads_now()
             settled["shard_rows"] = shard_rows or default_shard_rows(len(self.data))
             return Store.create(
                 self.folder, "scores", dataset=describe_dataset(self.data), job={"seeds": found, "run": None}, settled=settled
@@ -285,8 +299,13 @@ class _Job:
             raise OtherJobError(
                 f'Store "{self.folder}" has {store.settled["shard_rows"]} rows a shard, not {shard_rows}. Use another --out.'
             )
-        if self.needs_run and "device" not in store.settled:
+        opens = any(isinstance(one.scorer, Opens) for one in self.wanted)
+        if (self.needs_run or opens) and "device" not in store.settled:
             store.update(settled=running.settle_machine(device))
+        if opens:
+            running.require_device(store.settled, device)
+            if "scoring_threads" not in store.settled:
+                store.update(settled={"scoring_threads": running.threads_now()})
         return store
 
     def _settle_run(self, options: RunOptions, device: str) -> None:
@@ -433,19 +452,32 @@ class _Job:
         if not todo:
             return False
         tasks = [self._task(one, runs, failed, index) for index in range(len(self.ranges))]
-        runner = self.engine if tasks[0].is_portable else engines.Here()
-        if runner is not self.engine and self.engine.is_remote:
+        pays = isinstance(one.scorer, Pays) and one.scorer.server is not None
+        if pays:
+            estimates.announce_requests(one.name, one.scorer, [tasks[i] for i in todo], self.progress)
+        runner = self.engine if tasks[0].is_portable and not pays else engines.Here()
+        if runner is not self.engine and self.engine.is_remote and not pays:
             self.progress.note(f"{one.name} is scored here: data or a scorer that is held in memory cannot go to another process.")
         states = self._states(one, tasks, runner)
         if part is None:
             self._note_facts(one, states)
         try:
             for entry in runner.map(shards.write_shard, [tasks[index].with_states(states) for index in todo]):
+                self._require_few(one, entry, target)
                 target.enter(one.name, entry)
                 bar.advance(entry.rows)
         finally:
             shards.held.let_go()
         return True
+
+    def _require_few(self, one: Asked, entry: Entry, target: Store) -> None:
+        """TooManyFailuresError before a shard is entered that holds one failed row too many, so that the same command tries it again."""
+        failed = dict(entry.failed)
+        for why, count in target.failed(one.name).items():
+            failed[why] = failed.get(why, 0) + count
+        failed.pop(shards.NOT_PRESENTED, None)
+        if sum(failed.values()) > self.max_failures * len(self.data):
+            running.refuse_failures(failed, len(self.data), self.max_failures, f'scored by "{one.name}"')
 
     def _states(self, one: Asked, tasks: Sequence[ShardTask], runner: Engine) -> list[State | None]:
         return shards.fit_states(one.scorer, tasks, runner.map, self._target_state(one, runner))
@@ -492,6 +524,8 @@ class _Job:
             device=str(self.store.settled.get("device", "cpu")),
             swept=self.sweepers[one.name].table if one.name in self.sweepers else None,
             embeddings=self.embeddings.path if self.embeddings is not None and one.reads_embeddings else None,
+            threads=self.store.settled.get("scoring_threads"),
+            max_requests=self.max_requests,
             borrowed=self.borrowed.path if self.borrowed and self._lends(one, self.borrowed) else None,
         )
 
@@ -517,9 +551,11 @@ class _Job:
 def describe_scorer(one: Asked, seeds: Sequence[int]) -> dict[str, Any]:
     """What the manifest says of a score: enough to make it again and to know whether it still holds."""
     scorer = one.scorer
+    known = dict(scorer.identity()) if isinstance(scorer, Identified) else {}
+    options = {name: value for name, value in (options_of(scorer) | known).items() if known.get(name, "") is not None}
     about = {
         "method": one.plugin.method,
-        "options": {name: list(v) if isinstance(v, tuple) else v for name, v in options_of(scorer).items()},
+        "options": {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()},
         "version": scorer.version,
         "hard_sign": scorer.hard_sign,
         "keep": scorer.keep,
