@@ -47,9 +47,10 @@ class LineFilters:
     no line ends in an ellipsis. They are made for English: in other scripts a low score says little.
 
     A filter's weight is max(0, (PPL_all - PPL_passing) / PPL_all), as in the paper, with the perplexity of the lines that pass it. The
-    paper takes a pretrained language model; ours is an interpolated hashed bigram model of the rows themselves, each token left out of its
-    own pair's counts, so that nothing needs to be downloaded. Weights from elsewhere, 14 joined by `+` in the order above, are taken by `weights`
-    and save two of three passes. A column a filter holds the share of tokens in lines that pass it; `lines` counts. Facts: the weights.
+    paper takes a pretrained language model; ours is an interpolated hashed bigram model of the rows themselves, each pair left out of
+    its own count, so that nothing needs to be downloaded. Weights from elsewhere, 14 joined by `+` in the order above, are taken by
+    `weights` and save two of three passes. A column a filter holds the share of tokens in lines that pass it; `lines` counts. Facts:
+    the weights.
     """
 
     requires = ("text",)
