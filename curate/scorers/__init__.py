@@ -22,6 +22,8 @@ MENU: dict[str, str] = {
     "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
     "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
     "least_confidence": "curate.scorers.dynamics.least_confidence:LeastConfidence",
+    "lexical": "curate.scorers.language.lexical:Lexical",
+    "line_filters": "curate.scorers.language.line_filters:LineFilters",
     "loss": "curate.scorers.dynamics.loss:Loss",
     "margin": "curate.scorers.dynamics.margin:Margin",
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
