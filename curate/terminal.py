@@ -136,7 +136,10 @@ def _advised(found: Mapping[str, Any]) -> str:
     if not found["policies"]:
         return "No advice: there is no selection among the arms, only random rows, and of those more are always better."
     if advice is None:
-        return "No advice: the intervals allow for everything as well as for a part. More seeds, more sizes, or a comparison of other --steps narrow them."
+        return (
+            "No advice: the intervals allow for everything as well as for a part. More seeds, more sizes, or a comparison of other --steps "
+            "narrow them."
+        )
     if advice["gain"] is None:
         return "Keep everything: at this compute no policy that was measured gains by leaving rows out."
     keep, gain = advice["keep"], advice["gain"]

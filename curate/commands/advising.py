@@ -12,7 +12,9 @@ from curate.terminal import advice_lines
 @click.argument("stores", metavar="DIR…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--steps", type=int, metavar="N", help="Your compute, in steps of the comparison's batch size; default the most it made.")
 @click.option("--epochs", type=float, metavar="E", help="Your compute, in epochs of all rows.")
-@click.option("--floor", type=float, metavar="R", help="The error that no data would mend; fitted by default, where there are points enough.")
+@click.option(
+    "--floor", type=float, metavar="R", help="The error that no data would mend; fitted by default, where there are points enough."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="A picture: advice.png or advice.svg")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @talking

@@ -43,12 +43,13 @@ def advise(
 ) -> dict[str, Any]:
     """How large a share of the rows to keep, as plain JSON values; shares and errors are 0 … 1.
 
-    `comparisons` are one or more `compare` stores of the same data, model and test set, best with equal steps, selections of several sizes and
-    two different numbers of steps. Your compute is `steps` of the comparison's batches, or `epochs` of all rows; by default the most that was
-    measured. The law of repetition (`curate.laws.FilterLaw`) is fitted to everything and the random arms, with a, half-life and
-    `floor` (the irreducible error; fitted where 5 points or more allow it, else 0) common to all; each policy and size has its own b,
-    between sizes it is interpolated in log share. `advice` says what follows; it is None where the law cannot be fitted, and
-    `refused` says why. `out` is a picture. InputError for fewer than 3 sizes of random rows, OtherDatasetError for comparisons of other data.
+    `comparisons` are one or more `compare` stores of the same data, model and test set, best with equal steps, selections of several
+    sizes and two different numbers of steps. Your compute is `steps` of the comparison's batches, or `epochs` of all rows; by default
+    the most that was measured. The law of repetition (`curate.laws.FilterLaw`) is fitted to everything and the random arms, with a,
+    half-life and `floor` (the irreducible error; fitted where 5 points or more allow it, else 0) common to all; each policy and size
+    has its own b, between sizes it is interpolated in log share. `advice` says what follows; it is None where the law cannot be
+    fitted, and `refused` says why. `out` is a picture. InputError for fewer than 3 sizes of random rows, OtherDatasetError for
+    comparisons of other data.
     """
     _check(steps, epochs, floor, out)
     opened = _opened(comparisons)
@@ -99,7 +100,9 @@ def _opened(comparisons: Any) -> list[Comparison]:
     first = opened[0]
     for one in opened:
         if "batch_size" not in one.store.job:
-            raise InputError(f'"{one.path}" trained by a function of its own, so how often it saw a row is not known. Compare with --model.')
+            raise InputError(
+                f'"{one.path}" trained by a function of its own, so how often it saw a row is not known. Compare with --model.'
+            )
         if not one.store.files(ARMS):
             raise InputError(f'"{one.path}" has no training yet. Run its `curate compare` to the end.')
         if one.store.dataset != first.store.dataset:
@@ -107,7 +110,9 @@ def _opened(comparisons: Any) -> list[Comparison]:
         ours, theirs = ({k: v for k, v in each.store.job.items() if k not in OWN} for each in (one, first))
         odd = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         if odd:
-            raise InputError(f'"{one.path}" and "{first.path}" differ in {", ".join(odd)}. Only --steps, --epochs, seeds and selections may.')
+            raise InputError(
+                f'"{one.path}" and "{first.path}" differ in {", ".join(odd)}. Only --steps, --epochs, seeds and selections may.'
+            )
     return opened
 
 
@@ -131,8 +136,8 @@ def _points(opened: Sequence[Comparison]) -> list[Point]:
     sizes = {point.rows for point in points if point.policy == "random"}
     if len(sizes) < 3:
         raise InputError(
-            f"There are random arms of {len(sizes)} size{'s' if len(sizes) != 1 else ''}, everything included; 3 or more are needed, and 5 are "
-            "advised. Compare selections of more budgets: each brings random rows of its size."
+            f"There are random arms of {len(sizes)} size{'s' if len(sizes) != 1 else ''}, everything included; 3 or more are needed, "
+            "and 5 are advised. Compare selections of more budgets: each brings random rows of its size."
         )
     return points
 
@@ -166,8 +171,8 @@ def _law(points: Sequence[Point], measured: Measured, floor: float | None, seed:
     freedom = int(own.sum()) - parameters
     if freedom < 1 and not measured.freedom:
         raise InputError(
-            f"One seed at {int(own.sum())} sizes of random rows fixes the law's {parameters} numbers and leaves nothing to tell how sure they "
-            "are. Compare with --seeds 3, or more sizes."
+            f"One seed at {int(own.sum())} sizes of random rows fixes the law's {parameters} numbers and leaves nothing to tell how "
+            "sure they are. Compare with --seeds 3, or more sizes."
         )
     drawn = measured.draws(float((left**2).sum()) / freedom if freedom > 0 else 0.0, np.random.default_rng(seed))
     return fit_filter_law(visits, rows, drawn[:, own], floor=settled), drawn, float(np.sqrt((left**2).mean()))
@@ -193,7 +198,7 @@ def _about_policy(name: str, shares: Floats, errors: Floats, points: Sequence[Po
     """Where the policy's error is least, how sure that is, and whether it is below that on everything."""
     own = sorted({point.rows / total for point in points if point.policy == name})
     about: dict[str, Any] = {"policy": name, "measured_shares": own, "keep": None, "gain": None, "verdict": "cannot say"}
-    fine = np.isfinite(errors).all(axis=1)
+    fine: NDArray[np.bool_] = np.isfinite(errors).all(axis=1)
     if not fine[0] or fine.mean() < 0.5:
         return about | {"why": "its errors are below the floor, or where the law says nothing of it; give a lower --floor"}
     errors = errors[fine]
@@ -261,7 +266,9 @@ def _draw_curves(axes: Any, points: Sequence[Point], curves: Mapping[str, Curve]
     for name, curve in curves.items():
         at = [curve.at(rows) for rows in grid]
         (line,) = axes.plot(grid, [100 * one.value for one in at], linewidth=1.2, label=f"{name} law")
-        axes.fill_between(grid, [100 * one.low for one in at], [100 * one.high for one in at], color=line.get_color(), alpha=0.12, linewidth=0)
+        axes.fill_between(
+            grid, [100 * one.low for one in at], [100 * one.high for one in at], color=line.get_color(), alpha=0.12, linewidth=0
+        )
     axes.axvline(total, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", yscale="log", xlabel="rows", ylabel="test error, %")
     axes.set_title("More random rows (dotted: all there are)", loc="left")
