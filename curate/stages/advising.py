@@ -131,7 +131,8 @@ def _points(opened: Sequence[Comparison]) -> list[Point]:
             if line["accuracy"] is None or arm["kind"] not in (EVERYTHING, "random", "selection"):
                 continue
             policy = arm["policy"] if arm["kind"] == "selection" else "random"
-            found.setdefault((policy, int(line["rows"]), float(line["steps"] * batch)), []).append(1 - line["accuracy"])
+            visits = float(line["steps"] * min(batch, line["rows"]))  # a pool smaller than a batch comes whole
+            found.setdefault((policy, int(line["rows"]), visits), []).append(1 - line["accuracy"])
     points = [Point(*key, tuple(errors)) for key, errors in sorted(found.items())]
     sizes = {point.rows for point in points if point.policy == "random"}
     if len(sizes) < 3:
@@ -198,7 +199,7 @@ def _about_policy(name: str, shares: Floats, errors: Floats, points: Sequence[Po
     """Where the policy's error is least, how sure that is, and whether it is below that on everything."""
     own = sorted({point.rows / total for point in points if point.policy == name})
     about: dict[str, Any] = {"policy": name, "measured_shares": own, "keep": None, "gain": None, "verdict": "cannot say"}
-    fine: NDArray[np.bool_] = np.isfinite(errors).all(axis=1)
+    fine = np.asarray(np.isfinite(errors).all(axis=1), bool)
     if not fine[0] or fine.mean() < 0.5:
         return about | {"why": "its errors are below the floor, or where the law says nothing of it; give a lower --floor"}
     errors = errors[fine]
