@@ -47,6 +47,29 @@ def _members(bins: Array, n_bins: int) -> Iterator[Rows]:
     yield from np.split(np.argsort(narrow, kind="stable"), ends[:-1])
 
 
+def filled(picked: Rows, k: int, rows: Rows, rng: KeyedRandom) -> Rows:
+    """`picked` and, up to `k` in all, positions drawn from the others; for a greedy pick that ran out of anything to gain."""
+    rest = np.setdiff1d(np.arange(len(rows)), picked)
+    return np.concatenate((picked, rest[uniform_k(rows[rest], k - len(picked), rng)])).astype(np.int64)
+
+
+def best_per_bin(values: Array, bins: Array, budgets: Counts) -> Rows:
+    """Positions of the `budgets[b]` largest values of each bin b, best first; ties to the lower position.
+
+    Bins take turns, each at its own pace, so that a beginning of the list is shared out alike. Cost O(n log n).
+
+    >>> best_per_bin(np.array([0.1, 0.9, 0.5, 0.7]), np.array([0, 0, 0, 1]), np.array([2, 1])).tolist()
+    [1, 3, 2]
+    """
+    order = np.lexsort((-values, bins))
+    sizes = np.bincount(bins, minlength=len(budgets))
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    mine = np.repeat(budgets, sizes)
+    taken = rank < mine
+    pace = rank[taken] / mine[taken]
+    return order[taken][np.argsort(pace, kind="stable")].astype(np.int64)
+
+
 def gumbel_top_k(log_weights: Floats, rows: Rows, k: int, rng: KeyedRandom) -> Rows:
     """Positions of `k` rows drawn one at a time in proportion to their weights and removed, in that order; (k,) int64.
 

@@ -68,3 +68,11 @@ def finite_column(pool: Pool, name: str) -> Array:
     if infinite.any():
         raise OptionError(f'{np.count_nonzero(infinite)} of {len(pool)} rows have an infinite "{name}". Use clip() in --by, or drop them.')
     return column
+
+
+def wanted_score(pool: Pool) -> Array:
+    """`score` turned so that the wanted end is high, (n,) float64: negated for `keep=low`, minus that to the median for `middle`."""
+    score = finite_column(pool, "score").astype(np.float64)
+    if pool.keep == "middle":
+        return -np.abs(score - np.median(score)) if len(score) else score
+    return score if pool.keep == "high" else -score

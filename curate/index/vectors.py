@@ -1,6 +1,6 @@
 """Vectors as the geometry wants them: float32, finite, of unit length where asked, and distances among them that do not cancel."""
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from curate.errors import ColumnError, OptionError
 from curate.protocols import Array
 
 Vectors = NDArray[np.float32]
+Metric = Literal["cosine", "euclidean"]
 
 BLOCK: Final = 8192  # rows worked on at a time, so that a block stays in cache beside its distances
 
@@ -32,6 +33,11 @@ def as_vectors(values: Array) -> Vectors:
             f"{' (float16 ends at 65504: embed in float32)' if values.dtype == np.float16 else ''}. Drop them first, or embed them again."
         )
     return vectors
+
+
+def placed(values: Array, metric: Metric) -> Vectors:
+    """Embeddings as `as_vectors` takes them, of length 1 under "cosine"; nearest under either metric is then by Euclidean distance."""
+    return unit(as_vectors(values)) if metric == "cosine" else as_vectors(values)
 
 
 def unit(vectors: Vectors) -> Vectors:

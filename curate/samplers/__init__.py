@@ -9,14 +9,22 @@ MENU: dict[str, str] = {
     "beta": "curate.samplers.ranked.beta:Beta",
     "ccs": "curate.samplers.ranked.ccs:CCS",
     "class_random": "curate.samplers.ranked.class_random:ClassRandom",
+    "d2": "curate.samplers.cover.d2:D2",
     "density": "curate.samplers.density.density:Density",
+    "dpp": "curate.samplers.cover.dpp:DPP",
     "facility_location": "curate.samplers.cover.facility_location:FacilityLocation",
     "gumbel": "curate.samplers.ranked.gumbel:Gumbel",
     "herding": "curate.samplers.cover.herding:Herding",
+    "hierarchical_kmeans": "curate.samplers.cover.hierarchical_kmeans:HierarchicalKMeans",
     "k_center": "curate.samplers.cover.k_center:KCenter",
+    "kmeans": "curate.samplers.cover.kmeans:KMeans",
+    "kmq": "curate.samplers.cover.kmq:KMQ",
+    "moderate": "curate.samplers.cover.moderate:Moderate",
     "offset": "curate.samplers.ranked.offset:Offset",
+    "prototypes": "curate.samplers.cover.prototypes:Prototypes",
     "random": "curate.samplers.ranked.random_:Random",
     "top": "curate.samplers.ranked.top:Top",
+    "typicality": "curate.samplers.cover.typicality:Typicality",
 }
 
 __getattr__ = lazy({**MENU, **online.MENU})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.budget import check_budget
-from curate.draws import uniform_k
+from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.neighbours import nearest_by_product
 from curate.index.vectors import as_vectors, unit
@@ -45,8 +45,7 @@ class FacilityLocation:
             return np.empty(0, np.int64), np.ones(0)
         similarity = similarity_graph(unit(as_vectors(pool["embedding"])), self.neighbours)
         picked = greedy(similarity, k)
-        rest = np.setdiff1d(np.arange(len(pool)), picked)
-        picked = np.concatenate((picked, rest[uniform_k(pool.rows[rest], k - len(picked), rng)]))
+        picked = filled(picked, k, pool.rows, rng)
         return picked, _served(similarity, picked) if self.weigh else np.ones(k)
 
 

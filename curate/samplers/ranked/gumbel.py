@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import gumbel_top_k
 from curate.errors import OptionError
-from curate.pool import finite_column
+from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -36,14 +36,10 @@ class Gumbel:
         self.scale: Literal["sd", "raw"] = scale
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
-        score = finite_column(pool, "score").astype(np.float64)
+        wanted = wanted_score(pool)
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        unit = (float(score.std()) or 1.0) if self.scale == "sd" else 1.0  # all equal: nothing to scale
-        if pool.keep == "middle":
-            wanted = -np.abs(score - np.median(score))
-        else:
-            wanted = score if pool.keep == "high" else -score
+        unit = (float(pool["score"].astype(np.float64).std()) or 1.0) if self.scale == "sd" else 1.0  # all equal: nothing to scale
         log_weights = (wanted - wanted.max()) / (unit * self.temperature)  # from 0 down, so that no luck is lost to rounding
         return gumbel_top_k(log_weights, pool.rows, k, rng), np.ones(k)

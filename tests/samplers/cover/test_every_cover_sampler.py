@@ -16,6 +16,24 @@ SPECS = [
     "facility_location:weigh=true",
     "density",
     "density:variant=exact",
+    "kmeans",
+    "kmeans:within=nearest,power=0",
+    "kmeans:within=farthest,clusters=3",
+    "kmeans:within=score,metric=euclidean",
+    "hierarchical_kmeans",
+    "hierarchical_kmeans:clusters=9+3,leaves=nearest",
+    "d2",
+    "dpp",
+    "dpp:kernel=linear,alpha=0.5",
+    "dpp:window=3",
+    "kmq",
+    "kmq:draw=softmax",
+    "moderate",
+    "moderate:centre=mean",
+    "prototypes",
+    "prototypes:kind=supervised,end=near",
+    "typicality",
+    "typicality:most_clusters=3,smallest=2",
 ]
 
 
@@ -31,7 +49,8 @@ def test_it_keeps_the_contract(spec):
     ids=["all zero", "all equal", "one dimension", "one row", "float16"],
 )
 def test_odd_vectors_are_placed(spec, vectors):
+    pool = ArrayPool({"embedding": vectors, "score": np.arange(len(vectors)) / 9, "label": np.arange(len(vectors)) % 2})
     for k in (0, 1, len(vectors)):
-        picked, weights = plugins.parse("samplers", spec).build().select(ArrayPool({"embedding": vectors}), k, KeyedRandom(0, "x"))
+        picked, weights = plugins.parse("samplers", spec).build().select(pool, k, KeyedRandom(0, "x"))
 
         assert len(set(picked.tolist())) == len(weights) == k

@@ -1,0 +1,196 @@
+"""Words and n-grams of many texts at once: positions and 64-bit hashes from one pass over their characters, no loop over rows.
+
+A token is a run of word characters or a run of other visible ones: the pattern `\\w+|[^\\w\\s]+` on lower-cased text, NLTK's WordPunct.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.protocols import Array
+from curate.rng import splitmix64
+
+Hashes = NDArray[np.uint64]
+Index = NDArray[np.int64]
+
+BLOCK: Final = 1 << 17  # characters that are looked at together; their arrays fit into a cache
+SPACE, WORD, OTHER = 0, 1, 2
+
+_BASE: Final = np.uint64(0x9E3779B97F4A7C55)  # odd, so that it has an inverse modulo 2^64
+_INVERSE: Final = np.uint64(pow(int(_BASE), -1, 1 << 64))
+_SLOTS: Final = 1 << 22
+_CONTEXTUAL: Final = "\u0130\u03a3"  # what `str.lower` turns into two letters, or by its neighbours
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of a block of texts, in order.
+
+    `points` are the lower-cased characters of the block, (c,), the texts with one line end between them; `start` and `stop` are positions
+    there, (t,); `is_word` tells words from punctuation. `bounds`, (rows + 1,), says which tokens are whose: row i has tokens
+    bounds[i] … bounds[i+1]-1, and its text begins at `begins[i]`.
+    """
+
+    points: NDArray[np.uint32]
+    start: Index
+    stop: Index
+    is_word: NDArray[np.bool_]
+    hash: Hashes
+    bounds: Index
+    begins: Index
+
+    @property
+    def counts(self) -> Index:
+        """How many tokens each row has, (rows,)."""
+        return np.diff(self.bounds)
+
+    @property
+    def row(self) -> Index:
+        """Which row of the block a token is of, (t,)."""
+        return np.repeat(np.arange(len(self.bounds) - 1), self.counts)
+
+    def words(self) -> "Tokens":
+        """Without punctuation."""
+        kept = np.concatenate(([0], np.cumsum(self.is_word)))
+        mask = self.is_word
+        return Tokens(
+            self.points, self.start[mask], self.stop[mask], mask[mask], self.hash[mask], kept[self.bounds].astype(np.int64), self.begins
+        )
+
+    def grams(self, n: int) -> tuple[Hashes, Index]:
+        """The hash of every n-gram inside a row, and the token that it begins with; both (g,), in order."""
+        if n == 1:
+            return self.hash, np.arange(len(self.hash))
+        at = _fitting(self.bounds, n)
+        powers, inverse = _powers(len(self.hash) + 1)
+        sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(self.hash * powers[: len(self.hash)])))
+        return splitmix64((sums[at + n] - sums[at]) * inverse[at]), at
+
+    def gram_texts(self, at: Index, n: int) -> list[str]:
+        """The n-grams that begin with these tokens, each as its tokens joined by one space."""
+        text = text_of(self.points)
+        words = [[text[a:b] for a, b in zip(self.start[at + i].tolist(), self.stop[at + i].tolist(), strict=True)] for i in range(n)]
+        return list(map(" ".join, zip(*words, strict=True)))
+
+
+def blocks(texts: Array | Sequence[str], *, chars: int = BLOCK, keep_places: bool = False) -> Iterator[tuple[slice, Tokens]]:
+    """The texts in pieces of about that many characters: which rows, and their tokens.
+
+    Lower case is Python's. With `keep_places` each character stays where it is in the text as it came: the one letter that two
+    take the place of (U+0130) stays, and a sigma at a word's end is like any other.
+    """
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(texts):
+        before = ends[first - 1] if first else 0
+        stop = max(first + 1, int(np.searchsorted(ends, before + chars, "right")))
+        yield slice(first, stop), tokenize(texts[first:stop], keep_places=keep_places)
+        first = stop
+
+
+def tokenize(texts: Array | Sequence[str], *, keep_places: bool = False) -> Tokens:
+    """The tokens of all texts, as one block."""
+    joined = "\n".join(texts)
+    if not keep_places and any(letter in joined for letter in _CONTEXTUAL):
+        texts = [str(text).lower() for text in texts]
+        joined = "\n".join(texts)
+    begins = np.concatenate(([0], np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)))
+    kinds, lower = _tables()
+    points = lower.take(np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32))
+    kind = kinds.take(points)
+    edges = np.concatenate(([0], np.flatnonzero(kind[1:] != kind[:-1]) + 1, [len(points)]))
+    of_run = kind[edges[:-1]] if len(points) else np.empty(0, np.uint8)
+    seen = np.flatnonzero(of_run)
+    start, stop = edges[seen], edges[seen + 1]
+    bounds = np.searchsorted(start, begins).astype(np.int64)
+    return Tokens(points, start, stop, of_run[seen] == WORD, _hash_runs(points, start, stop), bounds, begins[:-1])
+
+
+def text_of(points: NDArray[np.uint32]) -> str:
+    """Code points as a text."""
+    return points.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def bucketed(hashes: Hashes, n: int) -> Index:
+    """A bucket 0 … n-1 for every hash, from its upper half: no division."""
+    found: Index = ((hashes >> np.uint64(32)) * np.uint64(n) >> np.uint64(32)).astype(np.int64)
+    return found
+
+
+def sha256_buckets(tokens: Tokens, n: int, order: int) -> tuple[Index, Index]:
+    """The buckets int(SHA-256, 16) mod `n` of every n-gram of that order as text, and the tokens that they begin with.
+
+    What an n-gram hashes to is remembered by its 64-bit hash, in a table of 50 MB; two with the same 64 bits would share a bucket.
+    """
+    hashes, at = tokens.grams(order)
+    keys, known = _memory(n)
+    slot = (hashes & np.uint64(_SLOTS - 1)).astype(np.int64)
+    found = known[slot].astype(np.int64)
+    missing = np.flatnonzero(keys[slot] != hashes)
+    if len(missing):
+        fresh, first, where = np.unique(hashes[missing], return_index=True, return_inverse=True)
+        values = np.array([_digest(text, n) for text in tokens.gram_texts(at[missing[first]], order)], np.int64)
+        found[missing] = values[where]
+        slots = (fresh & np.uint64(_SLOTS - 1)).astype(np.int64)
+        keys[slots], known[slots] = fresh, values
+    return found, at
+
+
+def _digest(text: str, n: int) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), "big") % n
+
+
+def _fitting(bounds: Index, n: int) -> Index:
+    """The tokens after which n-1 more of the same row follow."""
+    ends = np.repeat(bounds[1:], np.diff(bounds))
+    return np.flatnonzero(np.arange(len(ends)) + n <= ends)
+
+
+def _hash_runs(points: NDArray[np.uint32], start: Index, stop: Index) -> Hashes:
+    """A polynomial in the characters of each run, modulo 2^64, from one cumulative sum; its length counts too. Then mixed."""
+    powers, inverse = _powers(len(points) + 1)
+    sums = np.empty(len(points) + 1, np.uint64)
+    sums[0] = 0
+    np.cumsum(points * powers[: len(points)], out=sums[1:])
+    lengths: Hashes = (stop - start).astype(np.uint64)
+    return splitmix64((sums[stop] - sums[start]) * inverse[start] + lengths * _BASE)
+
+
+_grown: dict[str, Hashes] = {}
+
+
+def _powers(n: int) -> tuple[Hashes, Hashes]:
+    """The powers 0 … n-1 of the base and of its inverse, kept and grown as needed."""
+    if len(_grown.get("powers", ())) < n:
+        size = max(n, BLOCK + 1024)
+        for name, base in (("powers", _BASE), ("inverse", _INVERSE)):
+            _grown[name] = np.concatenate((np.ones(1, np.uint64), np.cumprod(np.full(size - 1, base, np.uint64))))
+    return _grown["powers"], _grown["inverse"]
+
+
+@cache
+def _tables() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    """What every code point is, SPACE, WORD or OTHER as Python's `re` sees it; and its lower case where that is one letter."""
+    kinds, lower = np.full(0x110000, OTHER, np.uint8), np.arange(0x110000, dtype=np.uint32)
+    for point, character in enumerate(map(chr, range(0x110000))):
+        if character.isalnum() or character == "_":
+            kinds[point] = WORD
+        elif character.isspace():
+            kinds[point] = SPACE
+    for point in range(0x1F000):  # letters with a case lie below
+        small = chr(point).lower()
+        if len(small) == 1:
+            lower[point] = ord(small)
+    return kinds, lower
+
+
+@cache
+def _memory(n: int) -> tuple[Hashes, NDArray[np.int32]]:
+    """The table of remembered n-grams: key and bucket a slot. Key 0 is taken for an n-gram with bucket 0 once in 2^64."""
+    return np.zeros(_SLOTS, np.uint64), np.zeros(_SLOTS, np.int32)

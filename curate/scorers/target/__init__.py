@@ -1,0 +1,1 @@
+"""Scorers that compare rows with a target set."""

@@ -1,0 +1,51 @@
+"""Nearest neighbours: those of a loop over pairs, by FAISS or by numpy, and every place filled."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from curate.index import neighbours
+from curate.index.neighbours import nearest_by_distance, nearest_by_product
+
+
+def cloud(n=300, d=6, shift=0.0):
+    return (np.random.default_rng(0).normal(size=(n, d)) + shift).astype(np.float32)
+
+
+@pytest.mark.parametrize("engine", ["faiss", "numpy"])
+@pytest.mark.parametrize("shift", [0.0, 500.0])
+def test_distances_are_those_of_a_loop(engine, shift, monkeypatch):
+    if engine == "numpy":
+        monkeypatch.setitem(sys.modules, "faiss", None)
+    x = cloud(shift=shift)
+
+    rows, far = nearest_by_distance(x, 4)
+
+    exact = np.sqrt(((x[:, None].astype(np.float64) - x[None]) ** 2).sum(axis=2))
+    np.fill_diagonal(exact, np.inf)
+    np.testing.assert_array_equal(rows, np.argsort(exact, axis=1)[:, :4])
+    np.testing.assert_allclose(far, np.sort(exact, axis=1)[:, :4], rtol=1e-3)
+
+
+@pytest.mark.parametrize("search", [nearest_by_distance, nearest_by_product])
+def test_equal_rows_do_not_find_themselves(search):
+    rows, _ = search(np.ones((40, 3), np.float32), 5)
+
+    assert not (rows == np.arange(40)[:, None]).any() and all(len(set(row)) == 5 for row in rows.tolist())
+
+
+@pytest.mark.parametrize("search", [nearest_by_distance, nearest_by_product])
+def test_an_inverted_file_fills_every_place(search, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(neighbours, "FLAT", 100)
+    monkeypatch.setattr(neighbours, "A_CELL", 4)
+    x = cloud(900)
+
+    rows, _ = search(x, 60)
+
+    assert (rows >= 0).all()
+    monkeypatch.setattr(neighbours, "FLAT", 10_000)
+    truth, _ = search(x, 60)
+    recall = np.mean([len(np.intersect1d(a, b)) / 60 for a, b in zip(rows, truth, strict=True)])
+    assert recall > 0.5
