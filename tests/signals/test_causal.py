@@ -88,12 +88,8 @@ def test_rows_without_an_answer_or_a_text_are_named(folder):
     assert failed == {1: "empty_text", 2: "no_answer"}
 
 
-@pytest.mark.parametrize("kind", ["hf-causal", "hf-causal-lora"])
-def test_instructions_without_a_label_are_scored_and_wrong_answers_have_the_higher_loss(kind, folder, asked, tmp_path):
-    if kind == "hf-causal-lora":
-        pytest.importorskip("peft")
-
-    scores = curate.score(asked, ["datamap", "loss:over=mean"], model=f"{kind}:{folder}", epochs=6, lr=0.03, out=tmp_path)
+def test_instructions_without_a_label_are_scored_and_wrong_answers_have_the_higher_loss(folder, asked, tmp_path):
+    scores = curate.score(asked, ["datamap", "loss:over=mean"], model=f"hf-causal:{folder}", epochs=6, lr=0.03, out=tmp_path)
 
     wrong, right = scores["loss"][54:], scores["loss"][:54]
     assert wrong.mean() > right.mean() + 0.3
@@ -121,15 +117,17 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(folder, asked, tmp_path
     assert len(calls) < 2 * 12  # two of three epochs were not trained again
 
 
-def test_lora_keeps_its_adapters_alone(folder, asked, tmp_path):
+def test_lora_learns_by_its_adapters_and_keeps_nothing_else(folder, asked, tmp_path):
     pytest.importorskip("peft")
     from safetensors import safe_open
 
-    scores = curate.score(asked, ["datamap"], model=f"hf-causal-lora:{folder}", epochs=1, out=tmp_path)
+    scores = curate.score(asked, ["datamap"], model=f"hf-causal-lora:{folder}", epochs=4, lr=0.03, out=tmp_path)
 
-    (path,) = (scores.path / "runs").iterdir()
-    with safe_open(str(Run.open(path).checkpoint(1)), "pt") as file:
-        assert file.keys() and all("lora_" in name for name in file.keys())
+    (run,) = (Run.open(path) for path in (scores.path / "runs").iterdir())
+    losses = run.column("dynamics.loss", 0, len(asked)).mean(axis=0)
+    assert losses[-1] < losses[0]
+    with safe_open(str(run.checkpoint(1)), "pt") as file:
+        assert list(file.keys()) and all("lora_" in name for name in file.keys())
 
 
 @pytest.mark.parametrize("scorer", ["aum", "entropy", "tdds", "el2n"])
