@@ -9,6 +9,7 @@ _FACADE: dict[str, str] = {
     "Recorder": "curate.signals.recorder:Recorder",
     "Scores": "curate.scores:Scores",
     "Comparison": "curate.comparison:Comparison",
+    "advise": "curate.stages.advising:advise",
     "compare": "curate.stages.comparing:compare",
     "Embeddings": "curate.embeddings:Embeddings",
     "embed": "curate.stages.embedding:embed",

@@ -8,7 +8,20 @@ from typing import Any, NoReturn
 
 import click
 
-from curate.commands import auditing, comparing, distilling, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
+from curate.commands import (
+    advising,
+    auditing,
+    comparing,
+    distilling,
+    embedding,
+    exporting,
+    listing,
+    mapping,
+    reporting,
+    scoring,
+    selecting,
+    showing,
+)
 from curate.errors import CurateError, did_you_mean
 
 
@@ -45,6 +58,7 @@ for _command in (
     distilling.distill,
     exporting.export,
     comparing.compare,
+    advising.advise,
     listing.list_,
     showing.show,
     showing.verify,

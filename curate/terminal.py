@@ -99,6 +99,64 @@ def comparison_lines(summary: Mapping[str, Any], where: str) -> str:
     return "\n".join([*lines, *_remarks(summary, seeds)])
 
 
+def advice_lines(found: Mapping[str, Any], picture: object) -> str:
+    """The fitted laws, a line a policy, and what follows, or why nothing does."""
+    lines = [f"{found['rows']:,} rows; your compute: {found['visits']:,.0f} visits, {found['epochs']:,.1f} epochs of all of them"]
+    for name, curve in found["curve"].items():
+        slope = f"error ∝ rows^{_between(curve['slope'], '.2f')}"
+        lines.append(f"{name} law of random rows: {slope}; twice the rows would give {_error(curve['error_on_twice'])}")
+    if found["refused"] is not None:
+        return "\n".join([*lines, "", f"No advice: {found['refused']}"])
+    law = found["law"]
+    lines.append(
+        f"law of repetition: a row is worth half after {_between(law['tau'], '.1f')} epochs; b {_between(law['b'], '.3f')}, floor "
+        f"{_error(law['floor'])}; it misses the measured errors by {100 * law['misfit']:.1f} points"
+    )
+    rows = [
+        [
+            one["policy"],
+            "" if one["keep"] is None else f"{_between(one['keep'], '.0%')}",
+            "" if one["keep"] is None else _error(one["error"]),
+            "" if one["keep"] is None else _error(one["error_on_everything"]),
+            one["verdict"],
+        ]
+        for one in found["policies"]
+    ]
+    if rows:
+        lines += ["", columns(rows, ["policy", "best share", "error there", "error on everything", "verdict"])]
+    lines += [f'"{one["policy"]}": {one["why"]}' for one in found["policies"] if "why" in one]
+    lines += ["", _advised(found)]
+    if found["far"]:
+        lines.append("Your compute is more than ten times away from what was measured, and laws bend: compare once nearer to it.")
+    return "\n".join([*lines, *([f"wrote {picture}"] if picture is not None else [])])
+
+
+def _advised(found: Mapping[str, Any]) -> str:
+    advice = found["advice"]
+    if not found["policies"]:
+        return "No advice: there is no selection among the arms, only random rows, and of those more are always better."
+    if advice is None:
+        return (
+            "No advice: the intervals allow for everything as well as for a part. More seeds, more sizes, or a comparison of other --steps "
+            "narrow them."
+        )
+    if advice["gain"] is None:
+        return "Keep everything: at this compute no policy that was measured gains by leaving rows out."
+    keep, gain = advice["keep"], advice["gain"]
+    return (
+        f"Keep about {keep['value']:.0%} by {advice['policy']} ({keep['low']:.0%} to {keep['high']:.0%}): "
+        f"{100 * gain['value']:.1f} points less error than everything ({100 * gain['low']:.1f} to {100 * gain['high']:.1f})."
+    )
+
+
+def _between(found: Mapping[str, float], form: str) -> str:
+    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
+
+
+def _error(found: Mapping[str, float]) -> str:
+    return f"{100 * found['value']:.1f} % [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
 def _remarks(summary: Mapping[str, Any], seeds: int) -> list[str]:
     """What a reader must know to read the table right."""
     lines = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.data import Dataset
 from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobError, TooManyFailuresError
@@ -97,6 +98,18 @@ def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
             raise OptionError(f'"{what}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
 
 
+def require_told_by_a_loss(proxy: "Proxy", requires: Iterable[str]) -> None:
+    """OptionError before the run is trained where the model gives a loss a row and a scorer needs more."""
+    if not proxy.loss_only:
+        return
+    for name in requires:
+        if name.startswith(("eval.", "probs.", "dynamics.", "checkpoints")) and name not in ("dynamics.loss", "dynamics.correct"):
+            raise OptionError(
+                f'A scorer needs "{name}", and "{proxy.name.partition("#")[0]}" tells no more than a loss a row. Choose scorers '
+                "that read it, such as datamap, loss:over=mean, forgetting, dyn_unc, dual; or a classifier, --model hf:NAME."
+            )
+
+
 class Trainer:
     """Runs for one dataset and recipe. The inputs are read once, when the first run needs them."""
 
@@ -117,7 +130,7 @@ class Trainer:
         if self._inputs is None:
             sizes = {"image_size": self.recipe.image_size, "augment": self.recipe.augment}
             self._inputs = self.proxy.prepare(self.data, self.device, self.progress, **sizes)
-            unlabelled = np.flatnonzero(self.data.labels < 0).tolist()
+            unlabelled = np.flatnonzero(self.labels < 0).tolist()
             self._failed = {**dict.fromkeys(unlabelled, "no_label"), **self._inputs.failed}
             require_few_failures(self._failed, len(self.data), self.max_failures)
         return self._inputs
@@ -154,9 +167,7 @@ class Trainer:
                 store.add_shard(STATUS, "part-00000.arrow", status_table(self.failed))
             if not run.is_finished or store.files(STATE):
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
-                train(
-                    run, model, self.inputs, self.data.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress
-                )
+                train(run, model, self.inputs, self.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress)
             self.evaluate(run, requires)
             sweep(self, run, sweepers, ranges)
         return run
@@ -209,13 +220,21 @@ class Trainer:
 
     @property
     def classes(self) -> int:
-        return len(self.data.label_names)
+        """How wide the model's output is; 0 where it is a loss."""
+        return 0 if self.proxy.loss_only else len(self.data.label_names)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class codes; of a model that reads none, 0 throughout."""
+        return np.zeros(len(self.data), np.int64) if self.proxy.loss_only else self.data.labels
 
     def _checked(self, model: "torch.nn.Module") -> "torch.nn.Module":
         import torch
 
         from curate.signals.proxies import check_width
 
+        if self.proxy.loss_only:
+            return model.to(self.device)
         usable = np.setdiff1d(np.arange(min(len(self.data), 4096)), list(self.inputs.failed))[:2]
         check_width(model.to(self.device), self.inputs, torch.from_numpy(usable).to(self.device), self.classes)
         return model
@@ -345,7 +364,7 @@ def estimate(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, seeds
 
     few = data.select(np.arange(min(len(data), 4 * recipe.batch_size), dtype=np.int64))
     inputs = proxy.prepare(few, torch.device(device), Silent(), image_size=recipe.image_size, augment=recipe.augment)
-    classes = max(2, len(data.label_names))
+    classes = 0 if proxy.loss_only else max(2, len(data.label_names))
     model = seeded(lambda: proxy.build(inputs.shape, classes), 0).to(device)
     with machine({"device": device, "threads": choose_threads(data, proxy, recipe)}):
         seconds = _time_steps(model, inputs, len(few), recipe.batch_size, device)

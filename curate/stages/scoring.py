@@ -15,6 +15,7 @@ from curate.embeddings import Embeddings
 from curate.errors import InputError, OptionError, OtherDatasetError, OtherJobError, UsageError
 from curate.loading import load
 from curate.locks import locked
+from curate.model_names import reads_no_label
 from curate.plugins import Plugin, options_of, parse
 from curate.progress import Progress, Silent, Task
 from curate.protocols import Concludes, Identified, Opens, Pays, ReadsTarget, Scorer, State
@@ -99,7 +100,16 @@ def score(
     data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
     vectors = Embeddings.of(embeddings, data)
-    check_before(data, asked, run, target, vectors, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(
+        data,
+        asked,
+        run,
+        target,
+        vectors,
+        max_failures,
+        {"workers": workers, "seeds": seeds, "shard_rows": shard_rows},
+        options.get("model"),
+    )
     part = None if shard is None else Part.parse(shard)
     if part is not None and overwrite:
         raise UsageError("--shard adds to what other processes write, so it does not go with --overwrite. Empty the folder first.")
@@ -154,7 +164,16 @@ def plan(
     data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
     vectors = Embeddings.of(embeddings, data)
-    check_before(data, asked, run, target, vectors, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(
+        data,
+        asked,
+        run,
+        target,
+        vectors,
+        max_failures,
+        {"workers": workers, "seeds": seeds, "shard_rows": shard_rows},
+        options.get("model"),
+    )
     part = None if shard is None else Part.parse(shard)
     engines.check(engine, ray_address)
     trains = any(one.reads_run for one in asked) and run is None
@@ -168,7 +187,7 @@ def plan(
         device = running.settle_machine(device)["device"]
         proxy, recipe = running.plan_recipe(RunOptions(**options), data, known)
         for one in asked:
-            one.scorer.settle(recipe.epochs)
+            running.require_told_by_a_loss(proxy, one.scorer.settle(recipe.epochs).requires)
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
         extra = running.estimate(data, proxy, recipe, device, every)
         cost = {name: value + extra[name] for name, value in cost.items()}
@@ -193,6 +212,7 @@ def check_before(
     embeddings: Embeddings | None,
     max_failures: float,
     counts: Mapping[str, int | None],
+    model: str | None,
 ) -> None:
     """Everything that can be known to be wrong before the first row is read."""
     if not 0 <= max_failures <= 1:
@@ -205,7 +225,7 @@ def check_before(
         if one.reads_run:
             if len(data) < 2:
                 raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')
-            if run is None:
+            if run is None and not reads_no_label(model):
                 running.require_labels(data, one.name)
     if embeddings is not None and not any(one.reads_embeddings for one in asked):
         names = ", ".join(one.name for one in asked)
@@ -267,7 +287,9 @@ class _Job:
         self.sweepers = {name: sweeper for name, sweeper in found.items() if sweeper is not None}
         if self.needs_run and not self.given_runs:
             swept = (f"checkpoints@{epoch}" for one in self.sweepers.values() for epoch in one.epochs)
-            running.require_checkpoints(self.recipe, (*(name for one in self.asked for name in one.scorer.requires), *swept))
+            requires = [name for one in self.asked for name in one.scorer.requires]
+            running.require_checkpoints(self.recipe, (*requires, *swept))
+            running.require_told_by_a_loss(self.proxy, requires)
         self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
 
     def _open(self, seed: int, seeds: int | None, device: str, shard_rows: int | None) -> Store:
