@@ -3,6 +3,7 @@
 from curate.menus import lazy
 
 MENU: dict[str, str] = {
+    "ast": "curate.distill.ast_:AST",
     "datm": "curate.distill.datm:DATM",
     "dm": "curate.distill.dm:DM",
     "mtt": "curate.distill.mtt:MTT",
