@@ -13,15 +13,8 @@ def check_epochs(method: str, epochs: tuple[int, ...] | None, *, least: int = 1)
     if not epochs or min(epochs) < 1 or len(set(epochs)) < len(epochs):
         raise OptionError(f"{method}: epochs must be distinct numbers from 1 on, got {epochs}. Write epochs=3 or epochs=3+5.")
     if len(epochs) < least:
-<<<<<<< HEAD
-        raise OptionError(
-            f"{method} needs {least} checkpoints or more, epochs names {len(epochs)}. "
-            f"Write epochs={'+'.join(map(str, range(1, least + 1)))}."
-        )
-=======
         enough = "+".join(map(str, range(1, least + 1)))
         raise OptionError(f"{method} needs {least} checkpoints or more, epochs names {len(epochs)}. Write epochs={enough}.")
->>>>>>> grads
     return tuple(sorted(epochs))
 
 
