@@ -30,6 +30,15 @@ class Embeddings:
             raise InputError(f'"{path}" holds {have:,} of {n:,} embeddings. Run the `curate embed` that began it again: it goes on.')
         return cls(store)
 
+    @classmethod
+    def of(cls, embeddings: "Embeddings | str | Path | None", data: Dataset) -> "Embeddings | None":
+        """What was named, opened; OtherDatasetError where it is of another dataset."""
+        if embeddings is None:
+            return None
+        opened = embeddings if isinstance(embeddings, Embeddings) else cls.open(embeddings)
+        opened.require_dataset(data)
+        return opened
+
     @property
     def path(self) -> Path:
         return self.store.path

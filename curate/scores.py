@@ -128,7 +128,8 @@ def _how_they_differ(store: Store, data: Dataset) -> str:
 def join_seeds(parts: Sequence[Mapping[str, NDArray[Any]]], combine: str, seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
     """Joins the seeds' columns of one shard: the score by mean or sum, with a column a seed beside it.
 
-    Of the other columns numbers are averaged, truths hold where all seeds agree, and of words the most frequent is taken.
+    Of the other columns floats and small counts are averaged, truths hold where all seeds agree, and of words and 64-bit numbers, which
+    may be row numbers, the most frequent is taken.
     """
     if len(parts) == 1:
         return dict(parts[0])
@@ -139,7 +140,7 @@ def join_seeds(parts: Sequence[Mapping[str, NDArray[Any]]], combine: str, seeds:
             joined[name] = stack.sum(axis=0, dtype=np.float64).astype(np.float32)
         elif stack.dtype == bool:
             joined[name] = np.all(stack, axis=0)
-        elif stack.dtype.kind in "OUS":
+        elif stack.dtype.kind in "OUS" or (stack.dtype.kind in "iu" and stack.dtype.itemsize == 8):
             joined[name] = _most_frequent(stack)
         else:
             joined[name] = stack.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -97,6 +97,7 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "probs.final": evaluation["probs"][:, -1].astype(np.float32),
         "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
         "label": _labels(n),
+        "content": (np.arange(n) // 2).astype(np.uint64),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
         "question": np.array([f"what does row {row} say?" for row in range(n)]),
         "answer": np.array([f"row {row} says {'that ' * (row % 4)}this" for row in range(n)]),
@@ -222,23 +223,36 @@ def _ragged(n: int, pieces: int) -> list[int]:
 
 def _seen(signals: Mapping[str, Array], n: int) -> NDArray[np.bool_]:
     """Rows of which at least one floating-point signal tells something; all of them where there is no such signal."""
-    floats = [values.reshape(n, -1) for values in signals.values() if values.dtype.kind == "f"]
+    told = {name: np.where(v < 0, np.nan, v) if name.startswith("neighbours") else v for name, v in signals.items()}  # -1: nobody
+    floats = [values.reshape(n, -1) for values in told.values() if values.dtype.kind == "f"]
     seen: NDArray[np.bool_] = ~np.isnan(np.concatenate(floats, axis=1)).all(axis=1) if floats else np.ones(n, np.bool_)
     return seen
 
 
 def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
     base, at, epoch = name.partition("@")
+    if base.startswith("neighbours") and epoch.isdecimal():
+        return _neighbours(base, int(epoch), len(known["label"]), known["label"])
     if base not in known or base.endswith(".probs"):
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
-            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, embedding, text, question, answer, target.embedding, target.text."
+            f"{', '.join(SIGNALS)}, probs.final, probs.oos, label, content, "
+            "embedding, text, question, answer, target.text, target.embedding."
         )
     if not at:
         return known[base]
     if not epoch.isdecimal() or not 1 <= int(epoch) <= epochs:
         raise UnknownNameError(f'Signal "{name}" names an epoch that a run of {epochs} has not; epochs count from 1.')
     return known[base][:, int(epoch) - 1].copy()
+
+
+def _neighbours(name: str, k: int, n: int, labels: Array) -> Array:
+    """Made-up neighbours, (n, k): the rows that follow, further and further away; row 0 has none."""
+    rows = (np.arange(n)[:, None] + np.arange(1, min(k, n - 1) + 1)) % n
+    rows[0] = -1
+    if name == "neighbours.distance":
+        return np.where(rows >= 0, np.cumsum(_uniform(name, *rows.shape), axis=1), np.nan).astype(np.float32)
+    return rows if name == "neighbours" else np.where(rows >= 0, labels[rows], -1)
 
 
 def _run(kind: str, epochs: int, n: int) -> dict[str, Array]:

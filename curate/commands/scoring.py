@@ -17,6 +17,9 @@ from curate.terminal import progress_for, score_lines
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to make or go on with.")
 @click.option("--run", "run_", type=click.Path(path_type=Path), help="Reuse the training run in this store or recording.")
+@click.option(
+    "--embeddings", type=click.Path(path_type=Path), metavar="DIR", help="Vectors that `curate embed` made, for knn_shapley and the like."
+)
 @click.option("--target", metavar="DATA", help="The set that dsir, contamination and the like compare rows with.")
 @click.option("--target-input", metavar="C[,C2]", help="Its input column.")
 @click.option("--target-split", metavar="S", help="Its split; default train, or the only one.")

@@ -1,6 +1,6 @@
 """Encoders: a vector a row. What depends on the whole dataset (principal axes, word weights) is fitted once and kept with the vectors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -11,17 +11,28 @@ from curate.data import Dataset
 from curate.encoder_names import ENCODERS
 from curate.errors import ColumnError, InputError, OptionError, did_you_mean
 from curate.rng import KeyedRandom
+from curate.signals.static import StaticTable
 
 Fitted = dict[str, NDArray[Any]]
 
 BROKEN_IMAGE, EMPTY_TEXT, NO_WORD, NOT_FINITE = "broken_image", "empty_text", "no_word", "not_finite"
+DIMENSIONS: Final = 128  # numbers a vector, unless told
 SIDE: Final = 28  # pixels of an image's side, at most, before the principal axes are taken
 FEATURES: Final = 1 << 15  # buckets of hashed words
 SAMPLE: Final = 20_000  # rows whose axes stand for those of all
 
 
 class Encoder(Protocol):
-    """`fit` sees the whole dataset once; `encode` gives rows first … stop-1, (rows, d) float32, and why some have none."""
+    """`fit` sees the whole dataset once; `encode` gives rows first … stop-1, (rows, d) float32, and why some have none.
+
+    `name` is what a manifest calls it, without a path; `dimensions` None where they are the model's own.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int | None: ...
 
     def fit(self, data: Dataset, seed: int) -> Fitted: ...
 
@@ -31,26 +42,31 @@ class Encoder(Protocol):
 
 
 def default_encoder(data: Dataset) -> str:
-    """pixels for images, tfidf for texts, column for vectors and tables."""
-    return {"image": "pixels", "embedding": "column", "table": "column"}.get(data.modality, "tfidf")
+    """pixels for images, static for texts, column for vectors and tables."""
+    return {"image": "pixels", "embedding": "column", "table": "column"}.get(data.modality, "static")
 
 
-def find_encoder(spec: str, data: Dataset, dimensions: int) -> Encoder:
+def find_encoder(spec: str, data: Dataset, dimensions: int | None, device: str) -> Encoder:
     """The encoder of a spec; UnknownName, ColumnError or OptionError where it does not fit the data."""
     name, _, argument = spec.partition(":")
     if name not in ENCODERS:
         raise OptionError(f'No encoder "{name}".{did_you_mean(name, ENCODERS)} There are: {", ".join(ENCODERS)}.')
-    if dimensions < 1:
+    if dimensions is not None and dimensions < 1:
         raise OptionError(f"dimensions must be 1 or more, got {dimensions}.")
+    _expect(data, READS[name], name)
+    if name in NARROWED:
+        if argument:
+            raise OptionError(f'Encoder "{name}" takes nothing behind a colon; got "{argument}".')
+        return NARROWED[name](dimensions or DIMENSIONS)
+    if dimensions is not None:
+        raise OptionError(f'Encoder "{name}" gives as many numbers as its vectors have. Leave out --dimensions.')
     if name == "column":
         return Column(argument or None)
-    if argument:
-        raise OptionError(f'Encoder "{name}" takes nothing behind a colon; got "{argument}".')
-    if name == "pixels":
-        _expect(data, ("image",), name)
-        return Pixels(dimensions)
-    _expect(data, ("text", "text_pair", "chat"), name)
-    return TfIdf(dimensions)
+    if not argument:
+        raise OptionError(f'Encoder "{name}" needs a name behind a colon: {ENCODERS[name]}.')
+    from curate.signals.networks import network
+
+    return network(name, argument, data, device)
 
 
 class Pixels:
@@ -59,6 +75,8 @@ class Pixels:
     Colours are kept where an image has them. The axes are those of up to 20,000 rows, drawn by key; signs are fixed so that the
     largest part of each axis is positive.
     """
+
+    name = "pixels"
 
     def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
@@ -102,11 +120,33 @@ class Pixels:
         return pixels, failed
 
 
+class Static:
+    """The mean of the text's word pieces' vectors, from a table that comes with the package, (rows, d) float32 of length 1."""
+
+    name = "static"
+
+    def __init__(self, dimensions: int) -> None:
+        self.dimensions = dimensions
+        self.table = StaticTable()
+
+    def fit(self, data: Dataset, seed: int) -> Fitted:
+        return {}
+
+    def encode(
+        self, data: Dataset, first: int, stop: int, fitted: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], dict[int, str]]:
+        texts = joined_texts(data, first, stop)
+        vectors = self.table(texts, self.dimensions)
+        return vectors, _wordless(texts, first, np.isnan(vectors[:, 0]))
+
+
 class TfIdf:
     """Words and pairs of words, hashed and weighted by rarity, on their first singular axes, (rows, d) float32 of length 1.
 
     32,768 buckets; ln((1+n)/(1+df)) + 1 as in scikit-learn, over 1 + ln(count). The axes are those of up to 20,000 rows, drawn by key.
     """
+
+    name = "tfidf"
 
     def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
@@ -129,16 +169,14 @@ class TfIdf:
     ) -> tuple[NDArray[np.float32], dict[int, str]]:
         vectors = np.asarray(self._weighted(self._counts(data, first, stop), fitted["weight"]) @ fitted["axes"], np.float32)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        empty = np.flatnonzero([not (text or "").strip() for text in _texts(data, first, stop)])
-        wordless = np.flatnonzero(length[:, 0] == 0)  # "!!!" has no word, and so no place
-        failed = dict.fromkeys((first + wordless).tolist(), NO_WORD) | dict.fromkeys((first + empty).tolist(), EMPTY_TEXT)
+        failed = _wordless(joined_texts(data, first, stop), first, length[:, 0] == 0)
         return np.asarray(vectors / np.where(length > 0, length, 1), np.float32), failed
 
     def _counts(self, data: Dataset, first: int, stop: int) -> Any:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         words = HashingVectorizer(n_features=FEATURES, ngram_range=(1, 2), norm=None, alternate_sign=False, dtype=np.float32)
-        return words.transform(_texts(data, first, stop))
+        return words.transform(joined_texts(data, first, stop))
 
     def _weighted(self, counts: Any, weight: NDArray[np.float32]) -> Any:
         counts = counts.copy()
@@ -149,8 +187,11 @@ class TfIdf:
 class Column:
     """Vectors that are there already, or a table's numbers as they stand."""
 
-    def __init__(self, name: str | None) -> None:
-        self.name = name
+    dimensions = None
+
+    def __init__(self, column: str | None) -> None:
+        self.column = column
+        self.name = f"column:{column}" if column else "column"
 
     def fit(self, data: Dataset, seed: int) -> Fitted:
         return {}
@@ -158,10 +199,10 @@ class Column:
     def encode(
         self, data: Dataset, first: int, stop: int, fitted: Mapping[str, NDArray[Any]]
     ) -> tuple[NDArray[np.float32], dict[int, str]]:
-        if self.name is not None:
+        if self.column is not None:
             from curate.loading import load
 
-            data = load(data, input=self.name)
+            data = load(data, input=self.column)
         if data.modality not in ("embedding", "table"):
             raise ColumnError(
                 f'"{data.source}" is {data.modality} data, so it holds no vectors. Name a column of them: --encoder column:NAME.'
@@ -171,9 +212,20 @@ class Column:
         return vectors, dict.fromkeys((first + odd).tolist(), NOT_FINITE)
 
 
-def _texts(data: Dataset, first: int, stop: int) -> list[str]:
+def joined_texts(data: Dataset, first: int, stop: int) -> list[str]:
+    """A text a row: the two of a pair with a blank between, "" where there is none."""
     sides = [data.texts(first, stop, side) for side in range(2 if data.modality == "text_pair" else 1)]
     return [" ".join(text or "" for text in row) for row in zip(*sides, strict=True)]
+
+
+def empty_texts(texts: Sequence[str], first: int) -> dict[int, str]:
+    """The rows, from `first` on, whose text has nothing but blanks."""
+    return {row: EMPTY_TEXT for row, text in enumerate(texts, first) if not text.strip()}
+
+
+def _wordless(texts: Sequence[str], first: int, is_wordless: NDArray[np.bool_]) -> dict[int, str]:
+    """Why these rows have no vector: "!!!" has no word, and so no place."""
+    return dict.fromkeys((first + np.flatnonzero(is_wordless)).tolist(), NO_WORD) | empty_texts(texts, first)
 
 
 def _sample(n: int, seed: int) -> NDArray[np.int64]:
@@ -204,3 +256,18 @@ def weights_of(file: Path) -> Fitted:
 
     found: Fitted = load_file(str(file))
     return found
+
+
+_TEXT: Final = ("text", "text_pair", "chat")
+_ANY: Final = (*_TEXT, "image", "embedding", "table")
+READS: Final[Mapping[str, tuple[str, ...]]] = {
+    "static": _TEXT,
+    "pixels": ("image",),
+    "tfidf": _TEXT,
+    "column": _ANY,
+    "run": _ANY,
+    "sentence": _TEXT,
+    "hf": _TEXT,
+    "timm": ("image",),
+}
+NARROWED: Final[Mapping[str, Callable[[int], Encoder]]] = {"static": Static, "pixels": Pixels, "tfidf": TfIdf}

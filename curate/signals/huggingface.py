@@ -66,23 +66,24 @@ def huggingface_proxy(name: str, data: Dataset) -> Proxy:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
     except ImportError:
         raise MissingExtraError(f'Model "hf:{name}" needs transformers. Install it: pip install "curatekit[text]"') from None
-    tokenizer = _loaded("tokenizer", name, AutoTokenizer.from_pretrained)
+    tokenizer = loaded("tokenizer", name, AutoTokenizer.from_pretrained)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
 
     def build(shape: Sequence[int], classes: int) -> nn.Module:
         load = AutoModelForSequenceClassification.from_pretrained
-        model = _loaded("weights", name, load, num_labels=classes, ignore_mismatched_sizes=True)
+        model = loaded("weights", name, load, num_labels=classes, ignore_mismatched_sizes=True)
         model.config.pad_token_id = tokenizer.pad_token_id
         return Classifier(model)
 
     def prepare(data: Dataset, device: torch.device, progress: Progress, **_: Any) -> Inputs:
         return TokenInputs(data, device, progress, tokenizer)
 
-    return Proxy(f"hf:{_identity(name)}", build, prepare)
+    return Proxy(f"hf:{identity(name)}", build, prepare)
 
 
-def _loaded(what: str, name: str, load: Callable[..., Any], **options: Any) -> Any:
+def loaded(what: str, name: str, load: Callable[..., Any], **options: Any) -> Any:
+    """What `load` gives; InputError with the reason where there is no such model, or it does not open."""
     try:
         return load(name, **options)
     except (OSError, ValueError) as error:
@@ -91,7 +92,7 @@ def _loaded(what: str, name: str, load: Callable[..., Any], **options: Any) -> A
         ) from error
 
 
-def _identity(name: str) -> str:
+def identity(name: str) -> str:
     """A local folder is known by its name and the hash of its weights, so that a manifest holds no path and a new model is noticed."""
     folder = Path(name).expanduser()
     if not folder.is_dir():

@@ -25,9 +25,10 @@ def embed(
     *,
     out: str | Path,
     encoder: str | None = None,
-    dimensions: int = 128,
+    dimensions: int | None = None,
     dtype: str = "float32",
     seed: int = 0,
+    device: str = "auto",
     max_failures: float = 0.01,
     shard_rows: int | None = None,
     overwrite: bool = False,
@@ -35,31 +36,32 @@ def embed(
 ) -> Embeddings:
     """Embeds every row of `data` (whatever `curate.load` takes) and returns the store in `out`, opened.
 
-    `encoder` is a name of `curate list encoders`, by default the one of the modality; `dimensions` how many numbers a vector has at most. A
-    row that cannot be embedded (broken image, empty text, NaN) has NaN throughout and a status. float16 halves the disk and ends
-    at 65504. The same call after a kill goes on where it stopped, with the same bytes. Memory: a shard's inputs and vectors; the axes are
-    fitted on 20,000 rows. OptionError or ColumnError before any work, OtherJobError where `out` holds another job.
+    `encoder` is a name of `curate list encoders`, by default the one of the modality; `dimensions` how many numbers a vector has at most
+    (128 unless told; the encoders that read a model have its own); `device` is where a model runs. A row that cannot be embedded (broken
+    image, empty text, NaN) has NaN throughout and a status. float16 halves the disk and ends at 65504. The same call after a kill goes
+    on where it stopped, with the same bytes. Memory: a shard's inputs and vectors; axes are fitted on 20,000 rows. OptionError or
+    ColumnError before any work, OtherJobError where `out` holds another job.
     """
     from curate.signals.encoders import default_encoder, find_encoder
 
     progress = progress or Silent()
     data = load(data)
     spec = encoder or default_encoder(data)
-    found = find_encoder(spec, data, dimensions)
+    found = find_encoder(spec, data, dimensions, device)
     if dtype not in get_args(Precision):
         raise OptionError(f'dtype must be float32 or float16; got "{dtype}".{did_you_mean(dtype, get_args(Precision))}')
     if shard_rows is not None and shard_rows < 1:
         raise OptionError(f"shard_rows must be 1 or more, got {shard_rows}.")
     if not 0 <= max_failures <= 1:
         raise OptionError(f"max_failures is a share of the rows, 0 … 1; got {max_failures}.")
-    job = {"encoder": spec, "dimensions": dimensions, "dtype": dtype, "seed": seed}
+    job = {"encoder": found.name, "dimensions": found.dimensions, "dtype": dtype, "seed": seed}
     with writing(out, overwrite=overwrite) as folder:
         store = _open(folder, data, job, shard_rows)
         store.drop_damaged()
         fitted = _fitted(store, found, data, seed)
         ranges = shard_ranges(len(data), int(store.settled["shard_rows"]))
         done = {entry.file for entry in store.files(EMBEDDINGS)}
-        with progress.task(f"embed ({spec})", len(data)) as task:
+        with progress.task(f"embed ({found.name})", len(data)) as task:
             for index, (first, stop) in enumerate(ranges):
                 if shard_name(index) not in done:
                     _write(store, shard_name(index), found, data, first, stop, fitted, dtype)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.data import Dataset
+from curate.embeddings import Embeddings
 from curate.errors import InputError, OptionError, OtherDatasetError, OtherJobError, UsageError
 from curate.loading import load
 from curate.locks import locked
@@ -44,6 +45,10 @@ class Asked:
         return any(name.split(".")[0] in RUN_SIGNALS for name in self.scorer.requires)
 
     @property
+    def reads_embeddings(self) -> bool:
+        return any(name == "embedding" or name.startswith(shards.NEIGHBOURS) for name in self.scorer.requires)
+
+    @property
     def reads_target(self) -> bool:
         return any(name.startswith(shards.TARGET) for name in self.scorer.requires)
 
@@ -56,6 +61,7 @@ def score(
     seed: int = 0,
     seeds: int | None = None,
     run: str | Path | None = None,
+    embeddings: Embeddings | str | Path | None = None,
     target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
@@ -77,7 +83,9 @@ def score(
     seed, trained as `options` say (`model`, `epochs`, `batch_size`, `optimizer`, `lr`, `schedule`, `augment`, `precision`, …: the
     fields of `RunOptions`), taken from `run`, or already in the store. Scorers that are there already, made the same way, cost nothing.
     The same call after a kill goes on where it stopped. `target`, whatever `curate.load` takes, is the set that scorers such as
-    `dsir` and `contamination` compare the rows with. `from_store` takes row-local scores over for every row whose content is unchanged.
+    `dsir` and `contamination` compare the rows with. `embeddings`, a store that `curate.embed` made, tells the scorers that ask where
+    rows lie and who lies near; the graph of neighbours is made once and kept in that store. `from_store` takes row-local scores over
+    for every row whose content is unchanged.
 
     Shards are scored in this process, in `workers` of this machine, or with `engine="ray"` in as many actors of a Ray cluster, of
     which each takes `worker_gpus` GPUs. `shard="I/N"` does the I-th of N parts of the shards, for N processes that know nothing of each
@@ -90,7 +98,8 @@ def score(
     folder = Path(out)
     data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
-    check_before(data, asked, run, target, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    vectors = Embeddings.of(embeddings, data)
+    check_before(data, asked, run, target, vectors, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
     part = None if shard is None else Part.parse(shard)
     if part is not None and overwrite:
         raise UsageError("--shard adds to what other processes write, so it does not go with --overwrite. Empty the folder first.")
@@ -99,7 +108,8 @@ def score(
 
         def opened() -> _Job:
             job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
-            job.max_failures, job.engine, job.target, job.max_requests = max_failures, runner, target, max_requests
+            job.max_failures, job.max_requests, job.engine = max_failures, max_requests, runner
+            job.target, job.embeddings = target, vectors
             job.borrow(from_store)
             return job
 
@@ -122,6 +132,7 @@ def plan(
     seed: int = 0,
     seeds: int | None = None,
     run: str | Path | None = None,
+    embeddings: Embeddings | str | Path | None = None,
     target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
@@ -142,7 +153,8 @@ def plan(
     """
     data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
-    check_before(data, asked, run, target, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    vectors = Embeddings.of(embeddings, data)
+    check_before(data, asked, run, target, vectors, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
     part = None if shard is None else Part.parse(shard)
     engines.check(engine, ray_address)
     trains = any(one.reads_run for one in asked) and run is None
@@ -178,6 +190,7 @@ def check_before(
     asked: Sequence[Asked],
     run: str | Path | None,
     target: Dataset | None,
+    embeddings: Embeddings | None,
     max_failures: float,
     counts: Mapping[str, int | None],
 ) -> None:
@@ -188,12 +201,15 @@ def check_before(
         if count is not None and count < 1:
             raise OptionError(f"{name} must be 1 or more, got {count}.")
     for one in asked:
-        shards.require_known_signals(one.name, one.scorer.requires, data, target)
+        shards.require_known_signals(one.name, one.scorer.requires, data, target, has_embeddings=embeddings is not None)
         if one.reads_run:
             if len(data) < 2:
                 raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')
             if run is None:
                 running.require_labels(data, one.name)
+    if embeddings is not None and not any(one.reads_embeddings for one in asked):
+        names = ", ".join(one.name for one in asked)
+        raise UsageError(f"None of the scorers ({names}) reads where rows lie, so --embeddings has no use here. Leave it out.")
     if target is not None and not any(one.reads_target for one in asked):
         names = ", ".join(one.name for one in asked)
         raise UsageError(f"None of the scorers ({names}) compares rows with a target set, so --target has no use here. Leave it out.")
@@ -224,6 +240,7 @@ class _Job:
     max_requests: int | None = None
     engine: Engine = engines.Here()
     target: Dataset | None = None
+    embeddings: Embeddings | None = None
 
     def __init__(
         self,
@@ -396,6 +413,7 @@ class _Job:
     def _score_all(self, runs: "Sequence[Run]", target: Store, part: Part | None) -> None:
         """Scores what is missing into `target`, the store itself or a part of it."""
         failed = _failed(runs, self.data, self.asked)
+        self._find_neighbours()
         running.require_few_failures(failed, len(self.data), self.max_failures)
         with self.progress.task("score", len(self.asked) * len(self.data)) as task:
             for one in self.asked:
@@ -406,6 +424,16 @@ class _Job:
                     target.log("score", scorer=one.name, wall=time.perf_counter() - started, cpu=_cpu_seconds() - cpu)
                 if part is None:
                     self._conclude(one, runs)
+
+    def _find_neighbours(self) -> None:
+        """Makes the graph once, as wide as the widest scorer needs it, before shards read it."""
+        k = max(shards.neighbours_read(one.scorer.requires) for one in self.asked)
+        if k and self.embeddings is not None:
+            from curate.index.graph import shared_graph
+
+            with self.progress.task("neighbours", len(self.data)) as bar:
+                shared_graph(self.embeddings, k)
+                bar.advance(len(self.data))
 
     def _score_one(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], target: Store, part: Part | None, bar: Task) -> bool:
         done = {entry.file for store in (self.store, target) for entry in store.files(one.name)}
@@ -486,6 +514,7 @@ class _Job:
             device=str(self.store.settled.get("device", "cpu")),
             threads=self.store.settled.get("scoring_threads"),
             max_requests=self.max_requests,
+            embeddings=self.embeddings.path if self.embeddings is not None and one.reads_embeddings else None,
             borrowed=self.borrowed.path if self.borrowed and self._lends(one, self.borrowed) else None,
         )
 
@@ -493,13 +522,16 @@ class _Job:
         about = describe_scorer(one, self.seeds)
         if one.reads_target and self.target is not None:
             about["target"] = {"fingerprint": self.target.fingerprint, "rows": len(self.target), "inputs": list(self.target.inputs)}
+        if one.reads_embeddings and self.embeddings is not None:
+            about["embeddings"] = self.embeddings.about()
         if one.reads_run:
             about |= {"runs": [run.store.path.name for run in runs], "epochs": self.epochs}
         return about
 
     def _lends(self, one: Asked, other: Scores) -> bool:
         """Whether another store's scores of that name hold here for every row that is unchanged."""
-        if one.name not in other.names or not shards.is_row_local(one.scorer):
+        placed = self.embeddings is not None and one.reads_embeddings  # by axes that depend on the whole dataset
+        if one.name not in other.names or placed or not shards.is_row_local(one.scorer):
             return False
         about, own = other.about(one.name), self._about(one, ())
         return all(about.get(key) == own.get(key) for key in ("method", "options", "version", "requires", "source", "target"))

@@ -79,7 +79,7 @@ def select(
     """
     progress = progress or Silent()
     data = load(data)
-    request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed, _opened_embeddings(embeddings, data))
+    request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed, Embeddings.of(embeddings, data))
     chosen = replace(_choose(data, _candidates(data, scores), request, progress), command=command)
     if out is None:
         return chosen
@@ -234,14 +234,6 @@ def _vectors(request: Request, data: Dataset) -> NDArray[Any]:
         f'The sampler chooses by where rows lie, and "{data.source}" is {data.modality} data. '
         "Embed it first: `curate embed DATA --out embeddings`, then add --embeddings embeddings."
     )
-
-
-def _opened_embeddings(embeddings: Embeddings | str | Path | None, data: Dataset) -> Embeddings | None:
-    if embeddings is None:
-        return None
-    opened = embeddings if isinstance(embeddings, Embeddings) else Embeddings.open(embeddings)
-    opened.require_dataset(data)
-    return opened
 
 
 def _score(by: str, columns: Candidates) -> NDArray[Any]:

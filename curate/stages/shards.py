@@ -6,6 +6,7 @@ from itertools import combinations
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from curate.data import Dataset
 from curate.disk import write_whole
+from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
 from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, State
@@ -21,6 +23,8 @@ from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
 RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
 ROW_SIGNALS: Final = ("text", "question", "answer", "embedding")
+NEIGHBOURS: Final = "neighbours"
+CONTENT: Final = "content"
 TARGET: Final = "target."
 NOT_PRESENTED: Final = "not_presented"
 ANSWERS: Final = "answers"  # the folder within a score's for what a server was paid to say
@@ -47,6 +51,7 @@ class ShardTask:
     device: str = "cpu"
     threads: int | None = None
     max_requests: int | None = None
+    embeddings: Path | None = None
 
     @property
     def is_portable(self) -> bool:
@@ -72,7 +77,7 @@ class ShardTask:
         rows = np.arange(self.first, self.stop)
         wanted = [name for name in requires if name.split(".")[0] in RUN_SIGNALS]
         own_names = [name for name in requires if name not in wanted and not name.startswith(TARGET)]
-        own = {name: of_data(self.data, name, self.first, self.stop) for name in own_names}
+        own = {name: self._of_row(name) for name in own_names}
         made = []
         for seed, run in zip(self.seeds, runs, strict=True):
             columns = own | (run.columns(wanted, self.first, self.stop) if run is not None else {})
@@ -80,6 +85,13 @@ class ShardTask:
                 column.flags.writeable = False
             made.append(Shard(rows, columns, seed))
         return made
+
+    def _of_row(self, name: str) -> NDArray[Any]:
+        if self.embeddings is not None and name == "embedding":
+            return Embeddings.open(self.embeddings).matrix[self.first : self.stop].copy()
+        if self.embeddings is not None and name.startswith(NEIGHBOURS):
+            return _of_graph(self.embeddings, self.data, name, self.first, self.stop)
+        return of_data(self.data, name, self.first, self.stop)
 
     def target_shard(self) -> Shard:
         """The rows as a part of the target, where `data` is that: the columns bear the names by which scorers ask for them."""
@@ -151,22 +163,36 @@ def write_shard(task: ShardTask) -> Entry:
     return entry_of(task.path, first=task.first, rows=table.num_rows, failed=failed)
 
 
-def require_known_signals(name: str, requires: Iterable[str], data: Dataset, target: Dataset | None = None) -> None:
+def require_known_signals(
+    name: str, requires: Iterable[str], data: Dataset, target: Dataset | None = None, *, has_embeddings: bool = False
+) -> None:
     """UsageError or ColumnError before any work where a scorer asks for what this data or this version does not have."""
     for signal in requires:
-        kind = signal.removeprefix(TARGET) if signal.startswith(TARGET) else signal.split(".")[0]
-        known = ROW_SIGNALS if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, "label")
+        kind = signal.removeprefix(TARGET) if signal.startswith(TARGET) else signal.split(".")[0].split("@")[0]
+        known = ROW_SIGNALS if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, NEIGHBOURS, CONTENT, "label")
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, text, question, answer, embedding, target.text, target.embedding."
+                "There are: dynamics.*, eval.*, probs.final, label, content, text, question, answer, embedding, "
+                "neighbours@K, neighbours.label@K, "
+                "neighbours.distance@K, target.text, target.embedding."
             )
-        if not signal.startswith(TARGET):
+        if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
+            _require_embeddings(name, data, has_embeddings)
+        elif not signal.startswith(TARGET):
             _require_modality(name, kind, data, "--input")
         elif target is None:
             raise UsageError(f'Scorer "{name}" compares rows with a target set, and none is named. Name one: --target DATA (target=…).')
         else:
             _require_modality(name, kind, target, "--target-input")
+
+
+def _require_embeddings(name: str, data: Dataset, has_embeddings: bool) -> None:
+    if not has_embeddings:
+        raise UsageError(
+            f'Scorer "{name}" reads where the rows of "{data.source}" lie. '
+            "Embed them first: `curate embed DATA --out embeddings`, then add --embeddings embeddings."
+        )
 
 
 def _require_modality(name: str, kind: str, data: Dataset, option: str) -> None:
@@ -191,10 +217,28 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def neighbours_read(requires: Iterable[str]) -> int:
+    """How many neighbours a scorer asks for, 0 where it asks for none."""
+    return max((int(name.partition("@")[2]) for name in requires if name.startswith(NEIGHBOURS)), default=0)
+
+
 def is_row_local(scorer: Scorer) -> bool:
     """Whether a row's score depends on that row's content (and the target's) alone, so that it holds wherever the row turns up."""
     own = [name for name in scorer.requires if not name.startswith(TARGET)]
     return bool(own) and scorer.passes == 0 and all(name in ROW_SIGNALS for name in own)
+
+
+def content_hashes(data: Dataset, first: int, stop: int) -> NDArray[np.uint64]:
+    """A hash of each row's input, (rows,) uint64, 0 where there is none; of texts after NFC and with single blanks."""
+    import xxhash
+
+    if data.modality not in ("text", "text_pair", "chat"):
+        return data.select(np.arange(first, stop)).input_hashes
+    sides = [data.texts(first, stop, side) for side in range(2 if data.modality == "text_pair" else 1)]
+    plain = [" \x1f ".join(" ".join(normalize("NFC", text or "").split()) for text in row) for row in zip(*sides, strict=True)]
+    return np.array(
+        [xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) if text.strip(" \x1f") else 0 for text in plain], np.uint64
+    )
 
 
 def empty_texts(data: Dataset, step: int = 8192) -> dict[int, str]:
@@ -311,4 +355,18 @@ def of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
         return data.matrix(first, stop)
     if name in ("question", "answer"):
         return np.array([pair[name == "answer"] for pair in data.exchanges(first, stop)], object)
+    if name == CONTENT:
+        return content_hashes(data, first, stop)
     return np.array([text or "" for text in data.texts(first, stop)], object)
+
+
+def _of_graph(path: Path, data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
+    """A column of the kept graph's nearest k: "neighbours@k" are rows, with ".label" their labels, with ".distance" how far they are."""
+    from curate.index.graph import shared_graph
+
+    of, _, k = name.partition("@")
+    graph = shared_graph(Embeddings.open(path), int(k))
+    rows, distance = graph.rows[first:stop, : int(k)], graph.distance[first:stop, : int(k)]
+    if of == f"{NEIGHBOURS}.distance":
+        return np.where(rows >= 0, distance, np.nan)  # a scorer meets no infinity
+    return rows.copy() if of == NEIGHBOURS else np.where(rows >= 0, data.labels[rows], -1)

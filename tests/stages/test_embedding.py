@@ -38,7 +38,7 @@ def contents(folder):
 
 
 def test_texts_of_a_kind_lie_together(texts, tmp_path):
-    matrix = curate.embed(texts, out=tmp_path / "e", dimensions=8).matrix
+    matrix = curate.embed(texts, out=tmp_path / "e", encoder="tfidf", dimensions=8).matrix
 
     similarity = matrix @ matrix.T
     kind = np.arange(60) % 3
@@ -70,16 +70,16 @@ def test_vectors_that_are_there_are_taken(tmp_path):
 
 
 def test_a_killed_job_goes_on_with_the_same_bytes_however_it_was_cut(texts, tmp_path):
-    whole = curate.embed(texts, out=tmp_path / "whole", dimensions=4, shard_rows=17)
-    part = curate.embed(texts, out=tmp_path / "part", dimensions=4, shard_rows=17)
+    whole = curate.embed(texts, out=tmp_path / "whole", encoder="tfidf", dimensions=4, shard_rows=17)
+    part = curate.embed(texts, out=tmp_path / "part", encoder="tfidf", dimensions=4, shard_rows=17)
     Store.open(part.path).forget("embeddings", ["part-00001.arrow", "part-00003.arrow"])
     with pytest.raises(InputError, match="of 60 embeddings"):
         Embeddings.open(part.path)
 
-    curate.embed(texts, out=tmp_path / "part", dimensions=4)
+    curate.embed(texts, out=tmp_path / "part", encoder="tfidf", dimensions=4)
 
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
-    one = curate.embed(texts, out=tmp_path / "one", dimensions=4)
+    one = curate.embed(texts, out=tmp_path / "one", encoder="tfidf", dimensions=4)
     np.testing.assert_allclose(one.matrix, whole.matrix, atol=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_every_sampler_of_vectors_selects_from_a_store(texts, tmp_path, sampler)
     chosen = curate.select(texts, embeddings=tmp_path / "e", sampler=sampler, budget=9, per_class=True, out=tmp_path / "sub")
 
     assert len(chosen) == 9 and np.bincount(texts.labels[chosen.rows]).tolist() == [3, 3, 3]
-    assert chosen.job["embeddings"]["encoder"] == "tfidf"
+    assert chosen.job["embeddings"]["encoder"] == "static"
 
 
 def test_show_and_verify_know_a_store_of_embeddings(texts, tmp_path):
@@ -114,7 +114,7 @@ def test_show_and_verify_know_a_store_of_embeddings(texts, tmp_path):
 
     from curate.cli import cli
 
-    curate.embed(texts, out=tmp_path / "e", dimensions=4)
+    curate.embed(texts, out=tmp_path / "e", encoder="tfidf", dimensions=4)
 
     shown, verified = (CliRunner().invoke(cli, [command, str(tmp_path / "e")]) for command in ("show", "verify"))
 
@@ -125,7 +125,7 @@ def test_show_and_verify_know_a_store_of_embeddings(texts, tmp_path):
 def test_texts_without_a_word_have_no_vector(tmp_path):
     data = curate.load(datasets.Dataset.from_dict({"text": [*TEXTS[:20], "!!!", "", "?"]}))
 
-    assert curate.embed(data, out=tmp_path / "e", dimensions=4, max_failures=0.2).failed == {"no_word": 2, "empty_text": 1}
+    assert curate.embed(data, out=tmp_path / "e", encoder="tfidf", dimensions=4, max_failures=0.2).failed == {"no_word": 2, "empty_text": 1}
 
 
 def test_other_columns_or_shards_of_the_same_data_are_another_job(tmp_path):
@@ -173,6 +173,9 @@ def test_embeddings_of_other_rows_are_refused(texts, tmp_path):
         ({"encoder": "tfidf:x"}, OptionError, "takes nothing behind a colon"),
         ({"encoder": "column"}, ColumnError, "column:NAME"),
         ({"encoder": "column:vector"}, ColumnError, "vector"),
+        ({"encoder": "sentence"}, OptionError, "needs a name behind a colon"),
+        ({"encoder": "run:nowhere"}, InputError, 'There is no folder "nowhere"'),
+        ({"encoder": "hf:nowhere", "dimensions": 3}, OptionError, "Leave out --dimensions"),
         ({"dimensions": 0}, OptionError, "dimensions must be 1 or more"),
         ({"dtype": "float8"}, OptionError, "float32 or float16"),
     ],

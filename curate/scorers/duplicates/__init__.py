@@ -1,0 +1,1 @@
+"""Scorers of rows that are there already: word for word, nearly so, or in meaning."""

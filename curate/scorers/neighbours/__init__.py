@@ -1,0 +1,1 @@
+"""Scorers of where a row lies and what its neighbours say."""
