@@ -102,7 +102,7 @@ def speeds(texts, target):
         "contamination": (Contamination(), target),
         "contamination:report=false": (Contamination(report=False), target),
         "quality": (Quality(), target),
-        "line_filters": (LineFilters(), None),
+        "line_filters:bigram": (LineFilters(reference="bigram"), None),
         "lexical": (Lexical(), None),
     }
     for name, (scorer, goal) in scorers.items():
