@@ -3,6 +3,7 @@
 from curate.menus import lazy
 
 MENU: dict[str, str] = {
+    "ast": "curate.distill.ast_:AST",
     "datm": "curate.distill.datm:DATM",
     "mtt": "curate.distill.mtt:MTT",
     "tesla": "curate.distill.tesla:TESLA",

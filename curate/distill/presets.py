@@ -133,14 +133,16 @@ def preset(method: str, shape: Sequence[int], classes: int, ipc: int, *, cpu: bo
     """The row for images of `shape` (c, h, w)."""
     side = max(shape[1:])
     if side <= 12:
-        return _small(method, ipc)
+        return _with_momentum(method, _small(method, ipc))
     if shape[0] == 1 and side <= 32 and cpu:
-        return replace(GREY, window=_later(method, ipc, ((0, 6), (2, 8), (3, 9))))
+        return _with_momentum(method, replace(GREY, window=_later(method, ipc, ((0, 6), (2, 8), (3, 9)))))
     rows = PUBLISHED[method][0 if side <= 32 and classes <= 20 else 1 if side <= 32 else 2]
     row = _nearest(rows, ipc)
     if method == "datm":
         row = replace(row, epochs=100, iterations=10_000)
-    return _for_a_cpu(row) if cpu else row
+    if method == "ast":
+        row = replace(row, expert_rate=0.003)
+    return _with_momentum(method, _for_a_cpu(row)) if cpu else row
 
 
 def _small(method: str, ipc: int) -> Preset:
@@ -150,6 +152,11 @@ def _small(method: str, ipc: int) -> Preset:
 def _later(method: str, ipc: int, windows: tuple[Numbers, ...]) -> Numbers:
     """DATM's finding: the larger the set, the later the stretch of the experts' way that it can hold."""
     return windows[0 if ipc < 5 or method != "datm" else 1 if ipc < 30 else 2]
+
+
+def _with_momentum(method: str, row: Preset) -> Preset:
+    """Momentum .9, which AST's experts and students have, makes steps ten times as long."""
+    return replace(row, rate=row.rate / 10, rate_rate=row.rate_rate / 10, expert_rate=row.expert_rate / 10) if method == "ast" else row
 
 
 def _nearest(rows: Mapping[int, Preset], ipc: int) -> Preset:

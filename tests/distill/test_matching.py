@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from curate.distill import matching
+from curate.distill.ast_ import AST
 from curate.distill.datm import DATM, known_rows, mean_logits
 from curate.distill.experts import Recipe, obtain
 from curate.distill.images import Images
@@ -143,6 +144,17 @@ def test_the_matching_loss_falls(tmp_path):
     loss = distill(MTT(**{**SHORT, "iterations": 40, "image_rate": 3.0, "rate": 0.02, "window": (0, 1)}), tmp_path).history["loss"]
 
     assert np.mean(loss[-10:]) < 0.8 * np.mean(loss[:5])
+
+
+def test_an_open_image_rate_moves_the_fastest_pixel_by_some_two_percent_of_its_deviation(tmp_path):
+    data, net = images(tmp_path), network()
+    experts = obtain(data, net, {}, Recipe(rate=0.1, batch=9), 3, 6, KeyedRandom(0))
+    start = Synthetic(data.images[:6], torch.eye(CLASSES)[data.labels[:6]], torch.tensor(0.05))
+    plan = replace(PLAN, rates=(None, 0.0, 0.0), iterations=1)
+
+    found = matching.match(net, experts, plan, start, tmp_path, Silent(), KeyedRandom(0))
+
+    assert 0.005 < (found.images - start.images).abs().max() < 0.08
 
 
 @pytest.mark.parametrize("killed_at", [1, 4])
@@ -282,7 +294,7 @@ def test_time_that_is_short_takes_fewer_experts_and_iterations_and_says_so(tmp_p
 def test_every_size_has_a_preset_whose_segments_end_within_the_experts_way(tmp_path, shape, ipc, cpu):
     data = replace(images(tmp_path), images=torch.zeros(CLASSES, *shape), device=torch.device("cpu" if cpu else "meta"))
 
-    for method in (MTT(), TESLA(), DATM()):
+    for method in (MTT(), TESLA(), DATM(), AST()):
         settled = method.settle(data, ipc, None)
         assert settled.settle(data, ipc, None) == settled
 

@@ -242,3 +242,15 @@ def test_hard_labels_have_no_gradient():
 
     assert not found.gradient.labels.any()
     assert found.gradient.images.any()
+
+
+@pytest.mark.gpu
+def test_the_adjoint_on_a_gpu_is_that_of_the_cpu():
+    student, segments, synthetic = problem()
+    there = Picks(student.feed.picks.cuda(), student.feed.stretch.cuda())
+    target = segments.waypoints[0]
+    moved = Segments(segments.start.cuda(), [Waypoint(target.step, target.theta.cuda())])
+
+    found = adjoint(Student(student.loss, there), moved, Synthetic(*(part.cuda() for part in synthetic)))
+
+    assert worst(Synthetic(*(part.cpu() for part in found.gradient)), adjoint(student, segments, synthetic).gradient) < 1e-9
