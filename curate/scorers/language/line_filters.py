@@ -46,11 +46,12 @@ class LineFilters:
     need a parser; in their place stand Gopher's: 0.8 of the words have a letter, words are 3 to 10 letters long on average, and
     no line ends in an ellipsis. They are made for English: in other scripts a low score says little.
 
-    A filter's weight is max(0, (PPL_all - PPL_passing) / PPL_all), as in the paper, with the perplexity of the lines that pass it. The
-    paper takes a pretrained language model; ours is an interpolated hashed bigram model of the rows themselves, each pair left out of
-    its own count, so that nothing needs to be downloaded. Weights from elsewhere, 14 joined by `+` in the order above, are taken by
-    `weights` and save two of three passes. A column a filter holds the share of tokens in lines that pass it; `lines` counts. Facts:
-    the weights.
+    All filters weigh alike, or as `weights` say: 14 numbers joined by `+`, in the order above. The paper's are max(0, (PPL_all -
+    PPL_passing) / PPL_all), with a pretrained language model's perplexity of the lines that pass a filter. `reference=bigram` does so with
+    an interpolated hashed bigram model of the rows themselves, each pair left out of its own count: no download, two more passes. On mixed
+    web text it left half of the filters without weight, since repeated markup surprises such a model least; try it on one kind of text.
+
+    A column a filter holds the share of tokens in lines that pass it; `lines` counts. Facts: the weights.
     """
 
     requires = ("text",)
@@ -59,13 +60,16 @@ class LineFilters:
     combine: Literal["mean"] = "mean"
     version = 1
 
-    def __init__(self, *, weights: tuple[float, ...] | None = None) -> None:
+    def __init__(self, *, weights: tuple[float, ...] | None = None, reference: Literal["none", "bigram"] = "none") -> None:
         if weights is not None and (len(weights) != len(FILTERS) or min(weights) < 0 or not 0 < sum(weights) < np.inf):
             raise OptionError(
                 f"line_filters: weights must be {len(FILTERS)} numbers from 0 up, not all 0; got {'+'.join(map(str, weights))}."
             )
+        if weights is not None and reference != "none":
+            raise OptionError("line_filters: weights are given or follow from a reference, not both. Leave one out.")
         self.weights = weights
-        self.passes = 2 if weights is None else 0
+        self.reference: Literal["none", "bigram"] = reference
+        self.passes = 0 if reference == "none" else 2
 
     def settle(self, epochs: int) -> Self:
         return self
@@ -104,8 +108,8 @@ class LineFilters:
         return {"score": share[-1], **dict(zip(FILTERS, share, strict=False)), "lines": count}
 
     def _weights(self, state: State) -> NDArray[np.float64]:
-        if self.weights is not None:
-            return np.array(self.weights)
+        if self.reference == "none":
+            return np.ones(len(FILTERS)) if self.weights is None else np.array(self.weights)
         size = np.maximum(state["tokens"], 1)
         perplexity = np.where(state["tokens"] > 0, np.exp(state["nll"] / size), np.inf)
         weights = np.maximum(0, (perplexity[-1] - perplexity[:-1]) / perplexity[-1]) if state["tokens"][-1] else np.zeros(len(FILTERS))

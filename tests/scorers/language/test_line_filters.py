@@ -37,7 +37,7 @@ def test_the_worked_example():
     state = {"nll": np.log([80, 120, 50, *[200] * 11, 100.0]), "tokens": np.ones(15, np.int64)}
 
     # (100 - 80) / 100, worse than all, (100 - 50) / 100
-    np.testing.assert_allclose(LineFilters()._weights(state), [0.2, 0, 0.5, *[0] * 11], atol=1e-12)
+    np.testing.assert_allclose(LineFilters(reference="bigram")._weights(state), [0.2, 0, 0.5, *[0] * 11], atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,16 @@ def test_a_text_is_the_mean_of_its_lines_by_tokens():
     assert found["score"][0] == pytest.approx((19 + 2 * 9 / 14) / 21) and found["lines"][0] == 2
 
 
-def test_the_score_falls_with_the_share_of_gibberish():
+@pytest.mark.parametrize("reference", ["none", "bigram"])
+def test_the_score_falls_with_the_share_of_gibberish(reference):
     rng = np.random.default_rng(0)
     share = rng.random(200)
     texts = ["\n".join(gibberish(rng) if rng.random() < p else prose(rng) for _ in range(20)) for p in share]
 
-    found, state = fitted(LineFilters(), texts)
+    found, state = fitted(LineFilters(reference=reference), texts)
 
     assert spearmanr(found["score"], share)[0] <= -0.8
-    assert sum(LineFilters().conclude(state).values()) > 0
+    assert sum(LineFilters(reference=reference).conclude(state or {}).values()) > 0
 
 
 def test_a_cut_of_a_fifth_removes_the_gibberish():
@@ -98,7 +99,8 @@ def test_how_rows_were_cut_changes_nothing_but_rounding(cuts):
     rng = np.random.default_rng(2)
     texts = [prose(rng) if i % 3 else gibberish(rng) for i in range(30)]
 
-    np.testing.assert_allclose(fitted(LineFilters(), texts, cuts)[0]["score"], fitted(LineFilters(), texts)[0]["score"], rtol=1e-6)
+    scorer = LineFilters(reference="bigram")
+    np.testing.assert_allclose(fitted(scorer, texts, cuts)[0]["score"], fitted(scorer, texts)[0]["score"], rtol=1e-6)
 
 
 def test_odd_texts_have_a_score_or_none():
@@ -113,6 +115,11 @@ def test_weights_that_mean_nothing_are_refused(weights):
         LineFilters(weights=weights)
 
 
-@pytest.mark.parametrize("spec", ["line_filters", "line_filters:weights=" + "+".join(["1"] * 14)])
+def test_weights_and_a_reference_do_not_go_together():
+    with pytest.raises(OptionError, match="not both"):
+        LineFilters(weights=EQUAL, reference="bigram")
+
+
+@pytest.mark.parametrize("spec", ["line_filters", "line_filters:reference=bigram", "line_filters:weights=" + "+".join(["1"] * 14)])
 def test_it_keeps_the_contract(spec):
     check_scorer(spec)
