@@ -296,15 +296,20 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
 
 def audit_lines(about: Mapping[str, Any], page: str) -> str:
     """A line a check, and the commands that follow."""
-    names = {kind: kind.replace("_", " ") for kind in (*about["found"], *about["skipped"])}
+    from curate.stages.audit.findings import KINDS
+
     lines = [f"{about['rows']:,} rows"]
-    for kind, count in about["found"].items():
-        note = about["notes"].get(kind, "") if count or kind == "label_issue" else ""
-        lines.append(f"  {names[kind]:<16} {count:>9,}  {100 * count / about['rows']:5.2f} %  {note}".rstrip())
-    lines += [f"  {names[kind]:<16} {'-':>9}           {why}" for kind, why in about["skipped"].items()]
+    for kind in KINDS:
+        name = kind.replace("_", " ")
+        if kind in about["found"]:
+            count = about["found"][kind]
+            note = about["notes"].get(kind, "") if count or kind == "label_issue" else ""
+            lines.append(f"  {name:<16} {count:>9,}  {100 * count / about['rows']:5.2f} %  {note}".rstrip())
+        elif kind in about["skipped"]:
+            lines.append(f"  {name:<16} {'-':>9}           {about['skipped'][kind]}")
     classes = about.get("classes", {})
     if classes:
-        low, high = min(classes, key=lambda name: classes[name]), max(classes, key=lambda name: classes[name])
+        low, *_, high = sorted([*classes, *classes], key=lambda name: (classes[name], name))  # twice: there may be one
         lines.append(f"  {len(classes)} classes, {classes[low]:,} ({low}) to {classes[high]:,} ({high}) rows")
     lines += ["", f"page: {page}"]
     for step in about["next"]:

@@ -7,8 +7,9 @@ import numpy as np
 
 from curate.comparison import Comparison
 from curate.embeddings import EMBEDDINGS
+from curate.errors import InputError
 from curate.scores import ROWS, Scores
-from curate.store import MANIFEST, Store
+from curate.store import MANIFEST, RESULT, Store
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -22,6 +23,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         about["report"] = Comparison(store).summary()
     elif store.kind == EMBEDDINGS:
         about["embeddings"] = _embeddings_line(store)
+    elif store.kind == "audit":
+        about["report"] = _audited(store)
     elif store.kind == "run":
         about["runs"] = [_run_line(store)]
     else:
@@ -61,6 +64,14 @@ def _score_line(scores: Scores, name: str) -> dict[str, Any]:
         **{key: value for key, value in about.get("result", {}).items() if key in ("stability", "facts")},
         **({"target": about["target"]} if "target" in about else {}),
     }
+
+
+def _audited(store: Store) -> dict[str, Any]:
+    """What the audit found; InputError where it was interrupted before it had."""
+    found = store.about(".").get(RESULT, {}).get("report") if "." in store.tables else None
+    if found is None:
+        raise InputError(f'The audit in "{store.path}" is not finished. Run its command again: it goes on.')
+    return dict(found)
 
 
 def _embeddings_line(store: Store) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def test_the_commands_that_it_prints_run_and_keep_what_they_say(planted, tmp_pat
     assert "  empty                    2   0.49 %  2 empty text" in again.output
     verified = CliRunner().invoke(cli, ["verify", "audit"], catch_exceptions=False)
     assert verified.exit_code == 0, verified.output
+    assert CliRunner().invoke(cli, ["show", "audit"], catch_exceptions=False).output == again.output
 
 
 def test_another_audit_in_the_folder_is_refused(planted, tmp_path):
