@@ -24,6 +24,7 @@ MENU: dict[str, str] = {
     "minhash": "curate.scorers.duplicates.minhash:MinHash",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "quality": "curate.scorers.target.quality:Quality",
+    "prototypes": "curate.scorers.neighbours.prototypes:Prototypes",
     "random": "curate.scorers.random_:Random",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
