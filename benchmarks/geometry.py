@@ -32,7 +32,7 @@ POLICIES = {
     "moderate": ["--sampler", "moderate"],
     "dpp": ["--sampler", "dpp"],
     "d2-el2n": ["--sampler", "d2", "--by", "el2n"],
-    "kmq-aum": ["--sampler", "kmq", "--by", "rank(aum)", "--keep", "low"],
+    "kmq-aum": ["--sampler", "kmq", "--by", "1 - rank(aum)", "--keep", "high"],
     "k_center-aum60": ["--sampler", "k_center", "--by", "aum", "--narrow", "60%"],
 }
 LIGHT = ["--model", "mlp", "--epochs", "4"]

@@ -31,6 +31,7 @@ MENU: dict[str, str] = {
     "perplexity": "curate.scorers.language.perplexity:Perplexity",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "quality": "curate.scorers.target.quality:Quality",
+    "prototypes": "curate.scorers.neighbours.prototypes:Prototypes",
     "random": "curate.scorers.random_:Random",
     "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
