@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from curate.commands import advising, comparing, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
+from curate.commands import advising, benching, comparing, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
 from curate.errors import CurateError, did_you_mean
 
 
@@ -43,6 +43,7 @@ for _command in (
     selecting.select,
     exporting.export,
     comparing.compare,
+    benching.bench,
     advising.advise,
     listing.list_,
     showing.show,
