@@ -87,9 +87,9 @@ def bench(
     """Which scorer finds which planted hardness in `data`: AUROC, AUPRC, precision and recall, and how stable each is over seeds.
 
     `hardness` are names of `curate.stages.hardness.KINDS`, each with a share if wanted ("uniform:p=0.3"); by default all that can be
-    planted in this kind of data. For each a copy is changed once, from `seed`, and `seeds` runs are trained on it, which all scorers share; they
-    see nothing but the copy. Hardness is the score times the scorer's `hard_sign` (where that is 0, against the end that it keeps).
-    Positive is hard throughout. `random` always takes part, and an oracle, which must read 1. `options` are those of the training run.
+    planted in this kind of data. For each a copy is changed once, from `seed`, and `seeds` runs are trained on it, which all scorers
+    share; they see nothing but the copy. Hardness is the score times the scorer's `hard_sign` (where that is 0, against the end that it
+    keeps). Positive is hard throughout. `random` always takes part, and an oracle, which must read 1. `options` are those of the run.
 
     Cost: kinds x seeds training runs. The score stores lie in the folder under the kinds' names. The same call after a kill goes on
     where it stopped. OptionError and ColumnError before any training; OtherJobError where `out` holds another job.
