@@ -2,6 +2,11 @@
 
 from curate.menus import lazy
 
-MENU: dict[str, str] = {}
+MENU: dict[str, str] = {
+    "ast": "curate.distill.ast_:AST",
+    "datm": "curate.distill.datm:DATM",
+    "mtt": "curate.distill.mtt:MTT",
+    "tesla": "curate.distill.tesla:TESLA",
+}
 
 __getattr__ = lazy(MENU)

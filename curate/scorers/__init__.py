@@ -4,6 +4,7 @@ from curate.menus import lazy
 
 MENU: dict[str, str] = {
     "aum": "curate.scorers.dynamics.aum:AUM",
+    "contamination": "curate.scorers.target.contamination:Contamination",
     "confident": "curate.scorers.dynamics.confident:Confident",
     "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
     "datamap": "curate.scorers.dynamics.datamap:DataMap",
@@ -22,6 +23,7 @@ MENU: dict[str, str] = {
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
     "minhash": "curate.scorers.duplicates.minhash:MinHash",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
+    "quality": "curate.scorers.target.quality:Quality",
     "random": "curate.scorers.random_:Random",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
