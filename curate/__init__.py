@@ -10,6 +10,7 @@ _FACADE: dict[str, str] = {
     "Scores": "curate.scores:Scores",
     "Comparison": "curate.comparison:Comparison",
     "advise": "curate.stages.advising:advise",
+    "bench": "curate.stages.benching:bench",
     "compare": "curate.stages.comparing:compare",
     "Embeddings": "curate.embeddings:Embeddings",
     "embed": "curate.stages.embedding:embed",

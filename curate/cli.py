@@ -11,6 +11,7 @@ import click
 from curate.commands import (
     advising,
     auditing,
+    benching,
     comparing,
     distilling,
     embedding,
@@ -58,6 +59,7 @@ for _command in (
     distilling.distill,
     exporting.export,
     comparing.compare,
+    benching.bench,
     advising.advise,
     listing.list_,
     showing.show,

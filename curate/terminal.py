@@ -99,6 +99,19 @@ def comparison_lines(summary: Mapping[str, Any], where: str) -> str:
     return "\n".join([*lines, *_remarks(summary, seeds)])
 
 
+def bench_lines(summary: Mapping[str, Any], where: str) -> str:
+    """AUROC by scorer and planted kind, in the order in which they were asked for."""
+    kinds, means = list(summary["hardness"]), summary["means"]
+    rows = [
+        [name, *("" if by_kind[kind]["auroc"] is None else f"{by_kind[kind]['auroc']:.3f}" for kind in kinds)]
+        for name, by_kind in means.items()
+    ]
+    seeds = len(summary["seeds"])
+    head = f"{where}: AUROC of what was planted, mean of {seeds} seed{'s' if seeds > 1 else ''}; 0.5 knows nothing, 1 finds all"
+    control = ["duplicates are redundant, not hard: below 0.5 is right"] if "duplicates" in kinds else []
+    return "\n".join([head, "", columns(rows, ["scorer", *kinds]), "", *control, f"more in {where}/bench.md and {where}/bench.png"])
+
+
 def advice_lines(found: Mapping[str, Any], picture: object) -> str:
     """The fitted laws, a line a policy, and what follows, or why nothing does."""
     lines = [f"{found['rows']:,} rows; your compute: {found['visits']:,.0f} visits, {found['epochs']:,.1f} epochs of all of them"]
