@@ -89,8 +89,7 @@ def distilled_card(
 def snippet(summary: Mapping[str, Any], transform: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> str:
     """The card's code: it leaves `networks` and `accuracy(pixels, labels)` behind."""
     training = summary["training"]
-    soft = any(one["labels"] == "soft" for one in summary["results"] if one["set"] == "distilled")
-    labels = 'y = train["soft_label"][:]' if soft else 'y = train["label"][:]'
+    labels = 'y = train["soft_label"][:]' if summary["soft"] else 'y = train["label"][:]'
     scale = READING if summary["whitened"] else _standardising(transform)
     loop = TRAINING.format(**{**training, "half": training["steps"] // 2, "seeds": list(seeds)})
     return f"{LOADING}{labels}\n{scale}\n\nx = prepared(images)\n\n\n{_network(summary)}{loop}"
@@ -170,7 +169,8 @@ def _worth(summary: Mapping[str, Any]) -> Lines:
 def _use(summary: Mapping[str, Any], transform: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> Lines:
     if summary["training"]["network"] not in ("convnet", "mlp"):
         return []
-    found = next((one for one in summary["results"] if one["set"] == "distilled"), None)
+    kind = "soft" if summary["soft"] else "hard"  # as the code below trains
+    found = next((one for one in summary["results"] if one["set"] == "distilled" and one["labels"] == kind), None)
     reached = f" It reaches the {_percent(found['accuracy'])} % of the table." if found and not summary["training"]["augment"] else ""
     rate = f" The learned rate is {summary['rate']:.6g}." if summary["rate"] is not None else ""
     head = f"With nothing but `torch` and `datasets`; `accuracy(pixels, labels)` tests.{reached}{rate}"
