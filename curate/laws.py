@@ -201,8 +201,11 @@ class FilterLaw:
         return np.where(known, np.log(np.where(over > 0, over, 1)) / np.where(known, reach, 1), np.nan)
 
 
-def fit_filter_law(visits: Sequence[float], rows: Sequence[float], errors: Floats, *, floor: float | None = None) -> FilterLaw:
-    """The law for random rows, from errors (draws, m) after `visits` of pools of `rows`; a given `floor` is kept, None fits it.
+def fit_filter_law(
+    visits: Sequence[float], rows: Sequence[float], errors: Floats, *, floor: float | None = None, below: float = 1.0
+) -> FilterLaw:
+    """The law for random rows, from errors (draws, m) after `visits` of pools of `rows`; a given `floor` is kept, None fits it
+    between 0 and the least error measured, or `below`, that of other pools, where it is less.
 
     τ and the floor are the best of a grid; a and b follow from a line through log(error - floor), weighted as errors are. The official
     code searches a grid of a and b too, and multiplies the floor by each later epoch's factor, which the paper's formula does not: ours is
@@ -215,7 +218,7 @@ def fit_filter_law(visits: Sequence[float], rows: Sequence[float], errors: Float
             "Compare with --budget steps, or give two comparisons of different --steps."
         )
     worth = np.log(np.minimum(s, n) / UNIT)[:, None] + np.stack([repeated(*pair, TAUS) for pair in zip(n, s, strict=True)])  # (m, taus)
-    floors = [floor] if floor is not None else list(FLOORS * float(errors[0].min()))
+    floors = [floor] if floor is not None else list(FLOORS * min(below, float(errors[0].min())))
     if max(floors) >= errors[0].min():
         raise InputError(
             f"The floor {max(floors):g} is not below the least error that was measured, {errors[0].min():.4g}. Give a lower one."

@@ -167,7 +167,8 @@ def _law(points: Sequence[Point], measured: Measured, floor: float | None, seed:
     visits, rows = ([getattr(point, name) for point in points if point.policy == "random"] for name in ("visits", "rows"))
     settled = floor if floor is not None else None if own.sum() >= 5 else 0.0
     parameters = 3 + (settled is None)
-    once = fit_filter_law(visits, rows, measured.mean[None, own], floor=settled)
+    least = float(measured.mean.min())  # a selection may do better than all random rows
+    once = fit_filter_law(visits, rows, measured.mean[None, own], floor=settled, below=least)
     left = np.array([once.errors(n, s)[0] for n, s in zip(visits, rows, strict=True)]) - measured.mean[own]
     freedom = int(own.sum()) - parameters
     if freedom < 1 and not measured.freedom:
@@ -176,7 +177,7 @@ def _law(points: Sequence[Point], measured: Measured, floor: float | None, seed:
             "sure they are. Compare with --seeds 3, or more sizes."
         )
     drawn = measured.draws(float((left**2).sum()) / freedom if freedom > 0 else 0.0, np.random.default_rng(seed))
-    return fit_filter_law(visits, rows, drawn[:, own], floor=settled), drawn, float(np.sqrt((left**2).mean()))
+    return fit_filter_law(visits, rows, drawn[:, own], floor=settled, below=least), drawn, float(np.sqrt((left**2).mean()))
 
 
 def _line(law: FilterLaw, points: Sequence[Point], drawn: Floats, policy: str, total: int, visits: float) -> tuple[Floats, Floats]:
@@ -291,8 +292,10 @@ def _draw_policies(axes: Any, found: Mapping[str, Any], lines: Mapping[str, tupl
     axes.set_title(f"At {found['visits']:,.0f} visits ({found['epochs']:,.1f} epochs of everything)", loc="left")
     if found["refused"] is not None:
         axes.text(0.5, 0.5, "no law fits: see the text", transform=axes.transAxes, ha="center")
-    elif found["policies"]:
+    elif any(about["keep"] is not None for about in found["policies"]):
         axes.legend(frameon=False)
+    else:
+        axes.text(0.5, 0.5, "the law says nothing of these selections", transform=axes.transAxes, ha="center")
     _plain_ticks(axes)
 
 
