@@ -9,13 +9,16 @@ _FACADE: dict[str, str] = {
     "Recorder": "curate.signals.recorder:Recorder",
     "Scores": "curate.scores:Scores",
     "Comparison": "curate.comparison:Comparison",
+    "advise": "curate.stages.advising:advise",
     "compare": "curate.stages.comparing:compare",
     "Embeddings": "curate.embeddings:Embeddings",
     "embed": "curate.stages.embedding:embed",
     "load": "curate.loading:load",
     "report": "curate.stages.reporting:report",
     "score": "curate.stages.scoring:score",
+    "Synthetic": "curate.synthetic:Synthetic",
     "select": "curate.stages.selecting:select",
+    "synthesize": "curate.stages.distilling:synthesize",
 }
 
 __all__ = ["__version__", *_FACADE]

@@ -63,13 +63,13 @@ def _decisions(decisions: Mapping[str, Any] | None) -> str:
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(
-        f"{_code(name)} = {_plain(about.get('method', name))} {_options(about.get('options', {}))} v{about.get('version', 1)}"
+        f"{_code(name)} = {plain(about.get('method', name))} {_options(about.get('options', {}))} v{about.get('version', 1)}"
         for name, about in scores.items()
     )
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(_plain(f"{name}={json.dumps(value)}") for name, value in options.items())
+    return ", ".join(plain(f"{name}={json.dumps(value)}") for name, value in options.items())
 
 
 def _by_class(report: Mapping[str, Any]) -> str:
@@ -77,7 +77,7 @@ def _by_class(report: Mapping[str, Any]) -> str:
         return ""
     lines = ["## Shares kept by class", "", "| class | kept | of | share |", "| --- | --- | --- | --- |"]
     for name, (kept, total) in report["classes"].items():
-        lines.append(f"| {_plain(name)} | {kept:,} | {total:,} | {kept / total if total else 0:.1%} |")
+        lines.append(f"| {plain(name)} | {kept:,} | {total:,} | {kept / total if total else 0:.1%} |")
     return "\n".join([*lines, ""])
 
 
@@ -89,11 +89,11 @@ def _again(about: Mapping[str, Any]) -> str:
     return f"## The command that makes it again\n\n{fence}\n{command}\n{fence}\n"
 
 
-def _plain(text: object) -> str:
+def plain(text: object) -> str:
     """Names, conditions and options are the user's and the dataset's, so they must not become markup."""
     escaped = re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
     return escaped[:400]
 
 
 def _code(text: object) -> str:
-    return f"<code>{_plain(text)}</code>"
+    return f"<code>{plain(text)}</code>"

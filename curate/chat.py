@@ -96,6 +96,14 @@ def answer_spans(segments: Sequence[Segment]) -> list[tuple[int, int]]:
     return spans
 
 
+def last_exchange(segments: Sequence[Segment]) -> tuple[str, str]:
+    """What comes before the last answer, and that answer without ChatML's end mark; both empty where nobody answers."""
+    last = max((i for i, segment in enumerate(segments) if segment.is_answer), default=None)
+    if last is None:
+        return "", ""
+    return "".join(segment.text for segment in segments[:last]), segments[last].text.removesuffix("<|im_end|>")
+
+
 def _alpaca_question(texts: Sequence[str]) -> str:
     extra = texts[1] if len(texts) > 1 else ""
     return _ALPACA_WITH_INPUT.format(instruction=texts[0], input=extra) if extra else _ALPACA.format(instruction=texts[0])

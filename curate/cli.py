@@ -8,7 +8,20 @@ from typing import Any, NoReturn
 
 import click
 
-from curate.commands import comparing, embedding, exporting, listing, mapping, reporting, scoring, selecting, showing
+from curate.commands import (
+    advising,
+    auditing,
+    comparing,
+    distilling,
+    embedding,
+    exporting,
+    listing,
+    mapping,
+    reporting,
+    scoring,
+    selecting,
+    showing,
+)
 from curate.errors import CurateError, did_you_mean
 
 
@@ -38,11 +51,14 @@ def cli() -> None:
 
 
 for _command in (
+    auditing.audit,
     scoring.score,
     embedding.embed,
     selecting.select,
+    distilling.distill,
     exporting.export,
     comparing.compare,
+    advising.advise,
     listing.list_,
     showing.show,
     showing.verify,

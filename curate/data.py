@@ -116,6 +116,15 @@ class Dataset:
         name = self.inputs[column]
         return to_text(self._rows((name,), start, stop).column(0))
 
+    def exchanges(self, start: int, stop: int) -> list[tuple[str, str]]:
+        """Question and answer of rows start … stop-1: a pair's two texts; all before a conversation's last answer, and that answer."""
+        self._expect("text_pair", "chat", what="questions and answers")
+        if self.chat_template is not None:
+            rows = self._rows(self.inputs, start, stop).to_pylist()
+            return [chat.last_exchange(chat.render(row, self.chat_template)) for row in rows]
+        sides = [self.texts(start, stop, side) for side in (0, 1)]
+        return [(question or "", answer or "") for question, answer in zip(*sides, strict=True)]
+
     def images(self, start: int, stop: int) -> "list[Image.Image | None]":
         """The decoded images of rows start … stop-1, upright; None where one is missing or does not decode."""
         self._expect("image", what="images")

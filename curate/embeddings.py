@@ -1,16 +1,21 @@
 """Reads a store of embeddings: one vector a row, memory-mapped."""
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from curate.data import Dataset
+from curate.disk import write_whole
 from curate.errors import InputError
 from curate.scores import require_same_dataset
-from curate.store import Store
+from curate.store import Store, as_numpy, read_arrow
 
 EMBEDDINGS: Final = "embeddings"
+KEPT: Final = "kept"
 
 
 class Embeddings:
@@ -45,8 +50,38 @@ class Embeddings:
 
     @property
     def matrix(self) -> NDArray[Any]:
-        """(n, d); nothing is copied where there is one shard."""
-        return self.store.column(EMBEDDINGS, "embedding")
+        """(n, d), memory-mapped; where there are several shards, from one file that is joined from them once and kept beside them."""
+        shards = self.store.files(EMBEDDINGS)
+        if len(shards) == 1 or self.kept is None:
+            return self.store.column(EMBEDDINGS, "embedding")
+        path = self.kept / f"joined-{self._digest}.npy"
+        found = _opened(path)
+        if found is None:
+            write_whole(path, self._join)
+            found = _opened(path)
+        assert found is not None, "a file that was just written whole"
+        return found
+
+    @property
+    def kept(self) -> Path | None:
+        """The folder for what follows from the vectors and can be made again; None where it may not be written."""
+        return self.path / KEPT if os.access(self.path, os.W_OK) else None
+
+    @property
+    def _digest(self) -> str:
+        return str(xxhash.xxh3_64_hexdigest("".join(entry.checksum for entry in self.store.files(EMBEDDINGS)).encode()))
+
+    def _join(self, path: Path) -> None:
+        """Writes all shards one after another as one .npy file, holding one at a time."""
+        parts = [read_arrow(self.path / EMBEDDINGS / entry.file).column("embedding").chunks for entry in self.store.files(EMBEDDINGS)]
+        chunks = [chunk for part in parts for chunk in part]
+        first = as_numpy(chunks[0])
+        whole = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=(len(self), first.shape[1]))
+        start = 0
+        for chunk in chunks:
+            whole[start : start + len(chunk)] = as_numpy(chunk)
+            start += len(chunk)
+        whole.flush()
 
     @property
     def failed(self) -> dict[str, int]:
@@ -58,11 +93,19 @@ class Embeddings:
 
     def about(self) -> dict[str, Any]:
         """What made them, for the manifest of what is made from them."""
-        checksums = [entry.checksum for entry in self.store.files(EMBEDDINGS)]
-        import xxhash
-
-        return {**self.store.job, "digest": xxhash.xxh3_64_hexdigest("".join(checksums).encode())}
+        return {**self.store.job, "digest": self._digest}
 
     def require_dataset(self, data: Dataset) -> None:
         """OtherDatasetError, with how many rows differ, unless they are of this very dataset."""
         require_same_dataset(self.store, data)
+
+
+def _opened(path: Path) -> NDArray[Any] | None:
+    """A joined file, memory-mapped; None where there is none or one that was cut short."""
+    if not path.is_file():
+        return None
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:
+        return None
+    return found

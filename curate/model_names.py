@@ -9,5 +9,12 @@ MODELS: Final = {
     "mlp": "two hidden layers; the default for tables and embeddings",
     "timm:NAME": 'a timm image model; needs pip install "curatekit[timm]"',
     "hf:NAME-OR-PATH": 'a transformers sequence classifier; needs pip install "curatekit[text]"',
+    "hf-causal:NAME-OR-PATH": 'a language model, for instructions and texts; tells a loss a row; needs pip install "curatekit[text]"',
+    "hf-causal-lora:NAME-OR-PATH": 'the same, training adapters alone; needs pip install "curatekit[peft]"',
     "FILE.py:FUNCTION": "your own: FUNCTION(shape, classes) -> torch.nn.Module",
 }
+
+
+def reads_no_label(name: str | None) -> bool:
+    """Whether `--model` names one that learns from the texts alone."""
+    return (name or "").startswith(("hf-causal:", "hf-causal-lora:"))

@@ -104,6 +104,11 @@ def noun(room: Room) -> str:
     return room[:-1].replace("_", " ")
 
 
+def part(room: Room, module: str) -> types.ModuleType:
+    """A module of a room that holds no method (how its results are tested), for stages, which must not import one."""
+    return importlib.import_module(f"curate.{FOLDERS[room]}.{module}")
+
+
 def stage(name: str) -> types.ModuleType:
     """A stage by name, for code below that must not import one (the recorder's `score`)."""
     return importlib.import_module(f"curate.stages.{name}")

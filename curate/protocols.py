@@ -86,6 +86,35 @@ class Opens(Protocol):
 
 
 @runtime_checkable
+class Identified(Protocol):
+    """What a scorer is besides, if its options name files (a model, a prompt): `identity` says what they hold, for the manifest.
+
+    What bears an option's name stands in that option's place, so that a store holds no path and notices other weights under an old name;
+    None leaves an option out that changes no score.
+    """
+
+    def identity(self) -> Mapping[str, str | None]: ...
+
+
+@runtime_checkable
+class Pays(Protocol):
+    """What a scorer is besides, if every row may cost a request to somebody's server. It scores in one process, with threads of its own.
+
+    `answers_in` is called before `open`: `folder` is the score's own, where paid answers outlive a kill; more than `max_requests`
+    must not be sent. `requests_for` counts what texts would need, and roughly how many tokens, for the estimate; it sends nothing.
+    """
+
+    @property
+    def server(self) -> str | None:
+        """The server's address; None where the options name none, and then the rest is never called."""
+        ...
+
+    def answers_in(self, folder: Path, max_requests: int | None) -> None: ...
+
+    def requests_for(self, texts: Sequence[str]) -> tuple[int, int]: ...
+
+
+@runtime_checkable
 class ReadsTarget(Protocol):
     """What a scorer is besides, if it compares rows with the `--target` set, whose columns it names in `requires` as `target.X`.
 
@@ -108,6 +137,54 @@ class Concludes(Protocol):
         ...
 
 
+class View(Protocol):
+    """One batch of rows, seen by the run's model at one of its checkpoints. What several scorers ask for is computed once.
+
+    `inputs` are the model's arguments, `labels` (b,) int64; the model is in eval mode. `rate` is the learning rate of that epoch.
+    """
+
+    epoch: int
+    rate: float
+    model: "torch.nn.Module"
+    inputs: "tuple[Tensor, ...]"
+    labels: "Tensor"
+
+    @property
+    def logits(self) -> "Tensor":
+        """(b, classes) float32."""
+        ...
+
+    @property
+    def features(self) -> "Tensor":
+        """What goes into the last linear layer, (b, d) float32."""
+        ...
+
+    @property
+    def squared_norms(self) -> "Tensor":
+        """‖∇ loss‖² over all trainable parameters, (b,)."""
+        ...
+
+    def input_gradient(self, output: Literal["logit", "prob"]) -> "tuple[Tensor, Tensor]":
+        """The gradient of the label's logit or probability by the input, (b, …), and which places are not padding, (b, T) or (b, 1)."""
+        ...
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """What a scorer is besides, if it needs the run's model itself at the checkpoints of some `epochs` (known once it is settled).
+
+    Rows come batch by batch, and every batch at each of these checkpoints in turn: `visit` is handed what the visit before returned, None
+    at the first. What `leave` makes of the last, {X: (b,) or (b, width)}, `score` finds as `shard["swept.X"]`, which `requires`
+    names; NaN for rows that the model could not see. All scorers of a call share one pass; options are known by their names and values.
+    """
+
+    epochs: tuple[int, ...] | None
+
+    def visit(self, view: View, memory: Any) -> Any: ...
+
+    def leave(self, memory: Any) -> "Mapping[str, Tensor]": ...
+
+
 class PerRow:
     """A scorer whose number for a row depends on that row alone: write `score_rows`, the rest is here."""
 
@@ -123,7 +200,10 @@ class PerRow:
         return self
 
     def score_rows(self, shard: Shard) -> Columns:
-        """`score`, (n,) float32, NaN where a row was never seen; further columns under their own names."""
+        """`score`, (n,) float32, NaN where a row was never seen; further columns under their own names.
+
+        A column `status` of words says why a row without a score has none; "" where there is nothing to say.
+        """
         raise TypeError(f"{type(self).__name__} has no `score_rows`; a PerRow scorer must define it.")
 
     def fit(self, shard: Shard, state: State | None) -> State:
@@ -161,6 +241,16 @@ class Sampler(Protocol):
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
         """Indices *into the pool*, (k,) int64, distinct, in the order picked; and their weights, (k,) float64."""
+        ...
+
+
+@runtime_checkable
+class NeedsMemory(Protocol):
+    """What a sampler is besides, if it can say beforehand how much memory it takes; `--dry-run` prints it, and what cannot fit is
+    refused."""
+
+    def memory(self, n: int, d: int, k: int) -> int:
+        """Bytes at the peak, to choose `k` of `n` rows with vectors of `d` numbers, besides the vectors themselves."""
         ...
 
 

@@ -99,6 +99,64 @@ def comparison_lines(summary: Mapping[str, Any], where: str) -> str:
     return "\n".join([*lines, *_remarks(summary, seeds)])
 
 
+def advice_lines(found: Mapping[str, Any], picture: object) -> str:
+    """The fitted laws, a line a policy, and what follows, or why nothing does."""
+    lines = [f"{found['rows']:,} rows; your compute: {found['visits']:,.0f} visits, {found['epochs']:,.1f} epochs of all of them"]
+    for name, curve in found["curve"].items():
+        slope = f"error ∝ rows^{_between(curve['slope'], '.2f')}"
+        lines.append(f"{name} law of random rows: {slope}; twice the rows would give {_error(curve['error_on_twice'])}")
+    if found["refused"] is not None:
+        return "\n".join([*lines, "", f"No advice: {found['refused']}"])
+    law = found["law"]
+    lines.append(
+        f"law of repetition: a row is worth half after {_between(law['tau'], '.1f')} epochs; b {_between(law['b'], '.3f')}, floor "
+        f"{_error(law['floor'])}; it misses the measured errors by {100 * law['misfit']:.1f} points"
+    )
+    rows = [
+        [
+            one["policy"],
+            "" if one["keep"] is None else f"{_between(one['keep'], '.0%')}",
+            "" if one["keep"] is None else _error(one["error"]),
+            "" if one["keep"] is None else _error(one["error_on_everything"]),
+            one["verdict"],
+        ]
+        for one in found["policies"]
+    ]
+    if rows:
+        lines += ["", columns(rows, ["policy", "best share", "error there", "error on everything", "verdict"])]
+    lines += [f'"{one["policy"]}": {one["why"]}' for one in found["policies"] if "why" in one]
+    lines += ["", _advised(found)]
+    if found["far"]:
+        lines.append("Your compute is more than ten times away from what was measured, and laws bend: compare once nearer to it.")
+    return "\n".join([*lines, *([f"wrote {picture}"] if picture is not None else [])])
+
+
+def _advised(found: Mapping[str, Any]) -> str:
+    advice = found["advice"]
+    if not found["policies"]:
+        return "No advice: there is no selection among the arms, only random rows, and of those more are always better."
+    if advice is None:
+        return (
+            "No advice: the intervals allow for everything as well as for a part. More seeds, more sizes, or a comparison of other --steps "
+            "narrow them."
+        )
+    if advice["gain"] is None:
+        return "Keep everything: at this compute no policy that was measured gains by leaving rows out."
+    keep, gain = advice["keep"], advice["gain"]
+    return (
+        f"Keep about {keep['value']:.0%} by {advice['policy']} ({keep['low']:.0%} to {keep['high']:.0%}): "
+        f"{100 * gain['value']:.1f} points less error than everything ({100 * gain['low']:.1f} to {100 * gain['high']:.1f})."
+    )
+
+
+def _between(found: Mapping[str, float], form: str) -> str:
+    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
+
+
+def _error(found: Mapping[str, float]) -> str:
+    return f"{100 * found['value']:.1f} % [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
 def _remarks(summary: Mapping[str, Any], seeds: int) -> list[str]:
     """What a reader must know to read the table right."""
     lines = []
@@ -181,6 +239,29 @@ def _fact(value: float | int | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if isinstance(value, float) else value
 
 
+def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
+    """A distilled set in a table: what networks make of it, beside real rows, and in words whether it paid."""
+    height, width, channels = summary["shape"]
+    training, losses = summary["training"], summary["loss"]
+    head = (
+        f"{where}: {summary['images']:,} images of {height} x {width} x {channels} by {summary['method']}, {summary['seconds']:,} s of work"
+    )
+    fell = [f"{name} {first:.3g} -> {last:.3g}" for name, (first, last) in losses.items()]
+    test = f"{training['steps']:,} steps each, tested {_tested(summary['test'])}"
+    rows = [
+        [one["set"], one["labels"], one["network"], f"{one['rows']:,}", f"{one['bytes']:,}", f"{one['lr']:.3g}", _percent(one["accuracy"])]
+        for one in summary["results"]
+    ]
+    table = columns(rows, ["trained on", "labels", "network", "rows", "bytes", "lr", "accuracy %"])
+    verdicts = [
+        f"{one['set']} ({one['labels']}, {one['network']}) minus {name}: {_percent(found, signed=True)}"
+        + (f", {found['verdict']}" if found["verdict"] else "")
+        for one in summary["results"]
+        for name, found in one.get("minus", {}).items()
+    ]
+    return "\n".join([head, *([", ".join(fell)] if fell else []), test, "", table, "", *verdicts])
+
+
 def embeddings_line(where: str, about: Mapping[str, Any]) -> str:
     """What a store of embeddings holds, in a line."""
     failed = ", ".join(f"{count:,} {why}" for why, count in about["failed"].items())
@@ -204,4 +285,46 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
         lines += ["", columns(rows, ["class", "kept", "of", "share"])]
         if len(classes) > 20:
             lines.append(f"… and {len(classes) - 20} classes more")
+    if report.get("coverage"):
+        lines += ["", *_coverage_lines(report["coverage"])]
+    if report.get("index"):
+        lines += ["", *(f"neighbours by index {note}" for note in report["index"])]
+    if report.get("memory_needed"):
+        lines += ["", f"the sampler takes about {report['memory_needed'] / 1e6:,.0f} MB of memory"]
     return "\n".join(lines)
+
+
+def audit_lines(about: Mapping[str, Any], page: str) -> str:
+    """A line a check, and the commands that follow."""
+    names = {kind: kind.replace("_", " ") for kind in (*about["found"], *about["skipped"])}
+    lines = [f"{about['rows']:,} rows"]
+    for kind, count in about["found"].items():
+        note = about["notes"].get(kind, "") if count or kind == "label_issue" else ""
+        lines.append(f"  {names[kind]:<16} {count:>9,}  {100 * count / about['rows']:5.2f} %  {note}".rstrip())
+    lines += [f"  {names[kind]:<16} {'-':>9}           {why}" for kind, why in about["skipped"].items()]
+    classes = about.get("classes", {})
+    if classes:
+        low, high = min(classes, key=lambda name: classes[name]), max(classes, key=lambda name: classes[name])
+        lines.append(f"  {len(classes)} classes, {classes[low]:,} ({low}) to {classes[high]:,} ({high}) rows")
+    lines += ["", f"page: {page}"]
+    for step in about["next"]:
+        lines += ["", f"{step['why']}:", f"  {step['command']}"]
+    return "\n".join(lines)
+
+
+COVERAGE = {
+    "coverage": "rows with a kept one within their 5 nearest",
+    "density": "such rows about a kept one",
+    "radius": "distance of the row farthest from any kept one",
+    "distance": "mean distance to the nearest kept one",
+    "clusters": "evenness over clusters, 0 to 1",
+    "near_equal": "kept rows nearly equal to another",
+    "spread": "distance between two kept rows",
+    "effective_share": "what the weights leave of the sample size",
+}
+
+
+def _coverage_lines(coverage: Mapping[str, Any]) -> list[str]:
+    """How the kept rows stand for all, beside as many drawn at random."""
+    rows = [[name, f"{coverage['kept'][name]:.4g}", f"{coverage['random'][name]:.4g}", about] for name, about in COVERAGE.items()]
+    return [*columns(rows, ["by vectors", "kept", "random", f"on {coverage['probe']:,} rows, {coverage['clusters']} clusters"]).split("\n")]

@@ -1,11 +1,13 @@
-"""The conformance kit: what every scorer and sampler promises, checked on synthetic signals; for our tests and other people's.
+"""The conformance kit: what every scorer, sampler and distiller promises, checked on synthetic data; for our tests and other people's.
 
 from curate.testing import check_scorer
 def test_gini_keeps_its_promises():
     check_scorer(Gini)
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate import plugins
 from curate.errors import UnknownNameError, did_you_mean
 from curate.pool import ArrayPool
-from curate.protocols import Array, Columns, Concludes, ReadsTarget, Sampler, Scorer, Shard, State
+from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, Opens, ReadsTarget, Sampler, Scorer, Shard, State
 from curate.rng import KeyedRandom
 
 SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
@@ -84,6 +86,48 @@ def check_sampler(sampler: Sampler | type[Any] | str, *, n: int = 60) -> None:
     _check_untouched(columns, {column: _pool_column(column, n) for column in built.requires}, name)
 
 
+def check_distiller(distiller: Distiller | type[Any] | str, *, ipc: int = 2) -> None:
+    """AssertionError, in plain words, where a distiller breaks what every distiller promises.
+
+    `distiller` is as for `check_scorer`, with few iterations. It makes `ipc` images of each of three classes of 8 x 8 grey ones. Checked:
+    `ipc` finite float32 images a class in the source's shape, int64 labels, soft labels that are probabilities; equal
+    bytes when it runs again, in a new folder and in the one it left; settling twice changes nothing; the data are not written
+    to; options round-trip; docstring.
+    """
+    built: Distiller = _built("distillers", distiller)
+    name = type(built).__name__
+    _check_docstring(built, name)
+    assert built.version >= 1, f"{name}.version must be a whole number from 1 on, got {built.version!r}."
+    with tempfile.TemporaryDirectory() as folder:
+        data = plugins.part("distillers", "images").synthetic_images(Path(folder) / "one", whiten=built.whiten)
+        before = data.images.clone()
+        settled = built.settle(data, ipc, None)
+        options = plugins.options_of(settled)
+        assert plugins.options_of(settled.settle(data, ipc, None)) == options, f"{name}: settling twice changes the options."
+        seconds, memory = settled.cost(data, ipc)
+        assert seconds >= 0 and memory >= 0, f"{name}.cost must be 0 or more, got {seconds} s and {memory} bytes."
+        made = settled.distill(data, ipc, KeyedRandom(0, "testing"))
+        _check_distilled(made, data, ipc, name)
+        assert bool((data.images == before).all()), f"{name} writes to the images that it is handed."
+        resumed = settled.distill(data, ipc, KeyedRandom(0, "testing"))
+        assert resumed.images.tobytes() == made.images.tobytes(), f"{name} gives other images when it runs again in the folder it left."
+        elsewhere = plugins.part("distillers", "images").synthetic_images(Path(folder) / "two", whiten=built.whiten)
+        again = type(settled)(**options).distill(elsewhere, ipc, KeyedRandom(0, "testing"))
+        assert again.images.tobytes() == made.images.tobytes(), f"{name}, rebuilt from its own options, gives other images in a new folder."
+
+
+def _check_distilled(made: Distilled, data: Any, ipc: int, name: str) -> None:
+    shape = (ipc * data.classes, *data.images.shape[1:])
+    assert made.images.dtype == np.float32 and made.images.shape == shape, f"{name} must give float32 images of shape {shape}."
+    assert np.isfinite(made.images).all(), f"{name} gives images that are not finite."
+    assert made.labels.dtype == np.int64, f"{name} must give int64 labels, got {made.labels.dtype}."
+    assert np.bincount(made.labels, minlength=data.classes).tolist() == [ipc] * data.classes, f"{name} must give {ipc} images a class."
+    if made.soft_labels is not None:
+        sums = made.soft_labels.sum(1)
+        right = made.soft_labels.shape == (len(made.images), data.classes) and np.allclose(sums, 1, atol=1e-4)
+        assert right and (made.soft_labels >= 0).all(), f"{name}'s soft labels must be probabilities of every class, a row an image."
+
+
 def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]:
     """The synthetic signals of those names, as a run of `epochs` over `n` rows leaves them; row 0 was never seen.
 
@@ -96,9 +140,12 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         **{f"eval.{name}": values for name, values in evaluation.items()},
         "probs.final": evaluation["probs"][:, -1].astype(np.float32),
         "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
+        **{name: _swept(name, n) for name in requires if name.startswith("swept.")},
         "label": _labels(n),
         "content": (np.arange(n) // 2).astype(np.uint64),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
+        "question": np.array([f"what does row {row} say?" for row in range(n)]),
+        "answer": np.array([f"row {row} says {'that ' * (row % 4)}this" for row in range(n)]),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
         "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
         "target.text": np.array([f"it is row {row} that says {'and this ' * (row % 3)}again" for row in range(n)]),
@@ -181,12 +228,16 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
         target = {f"target.{key}": value for key, value in told.items()}
         _check_state(target, name)
     state: State | None = target or None
+    if isinstance(scorer, Opens):
+        scorer.open("cpu")
     for _ in range(scorer.passes):
         state = scorer.merge([scorer.fit(shard, state) for shard in shards]) | target
         _check_state(state, name)
     if isinstance(scorer, Concludes):
         _check_facts(scorer.conclude(state or {}), name)
     parts = [scorer.score(shard, state) for shard in shards]
+    if isinstance(scorer, Opens):
+        scorer.close()
     return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
 
 
@@ -230,7 +281,8 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
     if base not in known or base.endswith(".probs"):
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
-            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, label, content, embedding, text, target.embedding, target.text."
+            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
+            "target.embedding, target.text."
         )
     if not at:
         return known[base]
@@ -293,6 +345,13 @@ def _kappa(p: Array, seen: NDArray[np.bool_]) -> Array:
         kappa[:, epoch] = np.abs(p[:, epoch] * (now - last)).sum(axis=1)
         last = np.where(seen[:, epoch, None], now, last)
     return kappa
+
+
+def _swept(name: str, n: int) -> Array:
+    """What a sweep might have found: a number above 0 a row, none for row 0."""
+    values = _uniform(name, n, 1)[:, 0].astype(np.float32)
+    values[0] = np.nan
+    return values
 
 
 def _pool_column(name: str, n: int) -> Array:

@@ -13,7 +13,12 @@ from typing import Any, Final
 from curate.plugins import Room, find_class, methods, noun, signature
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final[dict[Room, str]] = {"scorers": "scorers.md", "samplers": "samplers.md", "online_samplers": "training.md"}
+PAGES: Final[dict[Room, str]] = {
+    "scorers": "scorers.md",
+    "samplers": "samplers.md",
+    "online_samplers": "training.md",
+    "distillers": "distillers.md",
+}
 NO_SOURCE: Final = "no paper of its own"
 
 

@@ -89,7 +89,7 @@ def test_the_tables_are_those_of_the_menus():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: make docs"
 
 
-@pytest.mark.parametrize("room", ["scorers", "samplers", "online_samplers"])
+@pytest.mark.parametrize("room", ["scorers", "samplers", "online_samplers", "distillers"])
 def test_every_method_is_in_the_readme_and_on_its_page(room):
     page = (ROOT / "docs" / load(ROOT / "docs" / "tables.py").PAGES[room]).read_text(encoding="utf-8")
 

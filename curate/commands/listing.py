@@ -14,7 +14,7 @@ from curate.terminal import columns
 def list_(kind: str | None, as_json: bool, quiet: bool) -> None:
     """List the methods, models and bundled samples, all or one KIND.
 
-    KIND is scorers, samplers, online_samplers, encoders, models or samples.
+    KIND is scorers, samplers, online_samplers, distillers, encoders, models or samples.
     """
     from curate.stages.listing import listing
 

@@ -40,7 +40,9 @@ reading = options(
 )
 training = options(
     click.option(
-        "--model", metavar="M", help="The proxy to train: convnet, resnet18, text_bag, mlp, timm:NAME, hf:NAME-OR-PATH, FILE.py:FUNCTION."
+        "--model",
+        metavar="M",
+        help="The proxy to train: convnet, resnet18, text_bag, mlp, timm:NAME, hf:NAME-OR-PATH, hf-causal:NAME-OR-PATH, FILE.py:FUNCTION.",
     ),
     click.option("--epochs", type=int, metavar="E", help="Epochs of the run; default 8."),
     click.option("--batch-size", type=int, metavar="B"),

@@ -28,6 +28,7 @@ from curate.terminal import progress_for, score_lines
 @click.option("--seeds", type=int, metavar="K", help="Train K runs, seeds S … S+K-1, and join their scores; default 1.")
 @running
 @click.option("--max-failures", default="1%", show_default=True, help="How many rows may fail before the job stops with exit 5.")
+@click.option("--max-requests", type=int, metavar="N", help="At most so many requests to a server that a scorer asks.")
 @click.option("--shard-rows", type=int, metavar="N", help="Rows a shard; default 65,536 (more for very long sets).")
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes that score shards.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where shards are scored.")
@@ -77,5 +78,7 @@ def plan_lines(plan: dict[str, Any]) -> str:
     if plan["model"]:
         lines.append(f"trains {plan['model']} for {plan['epochs']} epochs, seeds {', '.join(map(str, plan['seeds']))}, on {plan['device']}")
     lines += [f"scores {', '.join(plan['scorers'])}"]
+    if "requests" in plan:
+        lines.append(f"sends {plan['requests']:,} requests of about {plan['request_tokens']:,} tokens in all, less those answered already")
     lines += [f"time {time}, memory about {plan['memory'] / 1e9:.2f} GB, disk about {plan['disk'] / 1e9:.2f} GB (nothing was done)"]
     return "\n".join(lines)

@@ -14,7 +14,10 @@ from curate.terminal import progress_for, selection_lines
 @click.option("--sampler", metavar="NAME[:opt=v,…]", help="How to pick; `curate list samplers`. Without one, --where alone chooses.")
 @click.option("--scores", metavar="DIR|FILE", help="A score store, or a parquet or csv file with `row` or the id column.")
 @click.option(
-    "--embeddings", metavar="DIR", type=click.Path(path_type=Path), help="Vectors that `curate embed` made, for samplers that read them."
+    "--embeddings",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Vectors that `curate embed` made: for samplers that read them, and for the report.",
 )
 @click.option(
     "--by", metavar="SCORER[.COLUMN]|column:NAME|EXPRESSION", help='Such as aum, datamap.variability, "0.7*rank(el2n)+0.3*rank(aum)".'
@@ -25,6 +28,10 @@ from curate.terminal import progress_for, selection_lines
 @click.option("--within", metavar="SELECTION", type=click.Path(path_type=Path), help="Choose only among another selection's rows.")
 @click.option(
     "--per-class", "per_class", is_flag=False, flag_value="proportional", default=None, type=click.Choice(["proportional", "equal"])
+)
+@click.option("--narrow", metavar="50%", help="Let only this share of the rows, the best --by, through to the sampler.")
+@click.option(
+    "--narrow-with", metavar="SAMPLER", default="top", show_default=True, help="How --narrow takes them; gumbel: better ones are likelier."
 )
 @click.option(
     "--nan", type=click.Choice(["drop", "last", "error"]), help="Rows without a score; default: ours are dropped, others' an error."

@@ -4,8 +4,11 @@ from curate.menus import lazy
 
 MENU: dict[str, str] = {
     "ast": "curate.distill.ast_:AST",
+    "cv_dd": "curate.distill.cv_dd:CVDD",
     "datm": "curate.distill.datm:DATM",
+    "dm": "curate.distill.dm:DM",
     "mtt": "curate.distill.mtt:MTT",
+    "sre2l": "curate.distill.sre2l:SRe2L",
     "tesla": "curate.distill.tesla:TESLA",
 }
 

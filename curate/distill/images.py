@@ -12,8 +12,9 @@ from torch import Tensor
 from curate.data import Dataset
 from curate.distill.zca import ZCA, Standard
 from curate.errors import InputError, OptionError
-from curate.progress import Progress
+from curate.progress import Progress, Silent
 from curate.protocols import Transform
+from curate.rng import KeyedRandom
 from curate.signals.inputs import ImageInputs
 
 COLOURS = 3
@@ -108,3 +109,14 @@ def make_images(
     digest.update(f"{type(transform).__name__} {pixels.device.type}".encode())
     images = torch.cat([transform.apply(part) for part in torch.split(pixels, 8192)])
     return Images(images, known, rows, classes, transform, pixels.device, folder, runs, digest.hexdigest(), progress, pixels)
+
+
+def synthetic_images(folder: Path, whiten: bool | None) -> Images:
+    """Three classes of twelve 8 x 8 grey images, each brighter than the class before, for the conformance kit and tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = np.repeat(np.arange(3), 12)
+    noise = KeyedRandom(0, "testing", "images").uniform(np.arange(36 * 64)).reshape(36, 1, 8, 8)
+    pixels = torch.from_numpy((60 * noise + 60 * labels[:, None, None, None]).astype(np.uint8))
+    transform: Standard | ZCA = ZCA.fit(pixels) if whitened(whiten, (1, 8, 8)) else Standard.fit(pixels)
+    known = torch.from_numpy(labels)
+    return Images(transform.apply(pixels), known, np.arange(36), 3, transform, pixels.device, folder, None, "testing", Silent(), pixels)

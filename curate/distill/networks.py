@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from curate.errors import InputError, UnknownNameError, did_you_mean
 from curate.signals.models import ResNet18
+from curate.signals.training import seeded
 
 SMALLEST_SIDE: Final = 4
 
@@ -56,71 +57,30 @@ class Network:
         return features
 
 
-class InstanceNorm(nn.Module):
-    """Every channel of every image to mean 0 and variance 1, then a learned scale and shift: GroupNorm(c, c).
-
-    In plain operations, which have every derivative and batch under `vmap`; the built-in kernel has no second one there.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean((2, 3), keepdim=True)
-        scale = torch.rsqrt((centred * centred).mean((2, 3), keepdim=True) + 1e-5) * self.weight[:, None, None]
-        return centred * scale + self.bias[:, None, None]
-
-
-class Convolution(nn.Conv2d):
-    """A 3x3 convolution; on the CPU as one matrix product over shifted views.
-
-    `vmap` over weights turns the library's convolution into a grouped one, which on a CPU is several times slower than this.
-    """
-
-    def __init__(self, before: int, after: int, padding: int) -> None:
-        super().__init__(before, after, 3, padding=padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
-            return super().forward(x)
-        assert isinstance(self.padding[0], int) and self.bias is not None, "set in __init__"
-        b, c, _, _ = x.shape
-        padded = nn.functional.pad(x, (self.padding[0],) * 4)
-        h, w = padded.shape[2] - 2, padded.shape[3] - 2
-        shifted = torch.stack([padded[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3)], dim=2)  # (b, c, 9, h, w)
-        columns = shifted.reshape(b, c * 9, h * w)
-        return (self.weight.reshape(self.out_channels, -1) @ columns + self.bias[:, None]).reshape(b, -1, h, w)
-
-
-class MeanPool(nn.Module):
-    """The mean of every 2x2 block, an odd last row or column left out: AvgPool2d(2) with every derivative under `vmap`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        whole = x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(b, c, h // 2, 2, w // 2, 2)
-        return whole.mean((3, 5))
-
-
 class ConvNet(nn.Sequential):
     """The ConvNet of the distillation line: `depth` blocks of 3x3 convolution, instance norm, ReLU and 2x2 mean, then one linear layer.
 
     Depth follows the shorter side: 2 up to 16 pixels, 3 up to 32, 4 up to 64, 5 up to 128. Like the official code it pads 28x28 grey
-    images to 32x32. `width` 128 is the published one; 320,010 parameters for CIFAR-10.
+    images to 32x32. Instance norm is GroupNorm(c, c), with its scale and shift. `width` 128 is the published one; 320,010 weights for
+    CIFAR-10.
     """
 
     def __init__(self, shape: Sequence[int], classes: int, width: int = 128, depth: int | None = None) -> None:
         channels, height, width_px = shape
         depth = depth or convnet_depth(shape)
-        first_padding = 3 if tuple(shape) == (1, 28, 28) else 1
+        first_padding = convnet_layout(shape)["padding"]
         sides = [side + 2 * (first_padding - 1) >> depth for side in (height, width_px)]
         if min(sides) < 1:
             raise InputError(f"Images of {width_px} x {height} pixels are too small for {depth} halvings. Use a smaller depth.")
         blocks: list[nn.Module] = []
         for block in range(depth):
             padding = first_padding if block == 0 else 1
-            blocks += [Convolution(channels if block == 0 else width, width, padding), InstanceNorm(width), nn.ReLU(), MeanPool()]
+            blocks += [
+                nn.Conv2d(channels if block == 0 else width, width, 3, padding=padding),
+                nn.GroupNorm(width, width),
+                nn.ReLU(),
+                nn.AvgPool2d(2),
+            ]
         super().__init__(nn.Sequential(*blocks, nn.Flatten()), nn.Linear(width * sides[0] * sides[1], classes))
 
 
@@ -141,7 +101,7 @@ class VGG(nn.Sequential):
         blocks: list[nn.Module] = []
         for multiple in layout:
             if multiple:
-                blocks += [nn.Conv2d(before, width * multiple, 3, padding=1), InstanceNorm(width * multiple), nn.ReLU()]
+                blocks += [nn.Conv2d(before, width * multiple, 3, padding=1), nn.GroupNorm(width * multiple, width * multiple), nn.ReLU()]
                 before = width * multiple
             elif side > 3:
                 blocks.append(nn.MaxPool2d(2))
@@ -188,11 +148,9 @@ def build(name: str, shape: Sequence[int], classes: int, width: int | None = Non
     return NETWORKS[name](shape, classes, **options)
 
 
-def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A module whose initial weights follow from `seed` alone; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
+def convnet_layout(shape: Sequence[int]) -> dict[str, int]:
+    """How many blocks a ConvNet for images of this shape has, and how the first one pads."""
+    return {"depth": convnet_depth(shape), "padding": 3 if tuple(shape) == (1, 28, 28) else 1}
 
 
 def convnet_depth(shape: Sequence[int]) -> int:

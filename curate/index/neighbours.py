@@ -1,75 +1,88 @@
 """Nearest neighbours of every row among the others, by FAISS where it is installed."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import MissingExtraError
+from curate.index import indexes, kept
+from curate.index.indexes import Index, Kind, Plan, plan
 from curate.index.vectors import Vectors, centred, squared_norms
 from curate.protocols import Rows
-from curate.rng import KeyedRandom
 
-FLAT: Final = 100_000  # rows up to which every pair is compared; beyond, cells of an inverted file are
 PLAIN: Final = 20_000  # rows up to which numpy alone will do
-A_CELL: Final = 64  # rows a cell of the inverted file is trained on
+AGAIN: Final = 4  # candidates a neighbour that are looked at again where an index holds codes
 _BLOCK: Final = 1024
 
 
-def nearest_by_product(vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
+def nearest_by_product(vectors: Vectors, k: int, kind: Kind = "auto") -> tuple[Rows, Vectors]:
     """The `k` other rows of largest inner product with each row, and the products, (n, k) both, best first, ties to the lower row.
 
-    Of unit vectors that is cosine similarity. Exact up to 100,000 rows; beyond, an inverted file of 4·√n cells, one in 32 of which is
-    searched (FAISS; MissingExtraError without it), and for a row that finds fewer than `k` there all of them. Cost n²·d, or a 32nd.
+    Of unit vectors that is cosine similarity. `kind` is the index, see `indexes.plan`: flat, which is exact, up to 100,000 rows, beyond an
+    inverted file that searches a 32nd of its cells. FAISS, or MissingExtraError beyond 20,000 rows. Within `kept.keeping` what was
+    found is kept. Cost n²·d, or a 32nd.
     """
-    rows, products = _nearest(vectors, k, by_product=True)
-    return rows, products
+    return _nearest(vectors, k, kind, by_product=True)
 
 
-def nearest_by_distance(vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
+def nearest_by_distance(vectors: Vectors, k: int, kind: Kind = "auto") -> tuple[Rows, Vectors]:
     """The `k` other rows nearest to each row, and their Euclidean distances, (n, k) both; otherwise as `nearest_by_product`."""
-    rows, square = _nearest(centred(vectors), k, by_product=False)
+    rows, square = _nearest(centred(vectors), k, kind, by_product=False)
     return rows, np.sqrt(np.maximum(square, 0))
 
 
-def _nearest(vectors: Vectors, k: int, *, by_product: bool) -> tuple[Rows, Vectors]:
+def _nearest(vectors: Vectors, k: int, kind: Kind, *, by_product: bool) -> tuple[Rows, Vectors]:
     k = min(k, len(vectors) - 1)
     if k < 1:
         return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
+    chosen = plan(len(vectors), vectors.shape[1], kind)
     try:
-        import faiss
+        import faiss  # noqa: F401  # whether it is there
     except ImportError:
-        if len(vectors) > PLAIN:
+        if len(vectors) > PLAIN or kind not in ("auto", "flat"):
             raise MissingExtraError(
-                f'Nearest neighbours of {len(vectors):,} rows need FAISS. Install it: pip install "curatekit[index]"'
+                f'Nearest neighbours of {len(vectors):,} rows ({chosen.kind}) need FAISS. Install it: pip install "curatekit[index]"'
             ) from None
-        found = _by_numpy(vectors, k, by_product)
+        return _without_self(*_by_numpy(vectors, k, by_product), k, by_product)
+    kept.note(f"{chosen.kind}: {chosen.why}")
+    file = kept.place("neighbours", vectors, k, indexes.signature(chosen, by_product))
+    found = kept.load(file, (len(vectors), k))
+    if found is None:
+        found = _without_self(*_by_faiss(vectors, k, chosen, by_product), k, by_product)
+        kept.save(file, *found)
+    return found
+
+
+def _by_faiss(vectors: Vectors, k: int, chosen: Plan, by_product: bool) -> tuple[Rows, Vectors]:
+    file = kept.place("index", vectors, indexes.signature(chosen, by_product)) if chosen.kind != "flat" else None
+    index = Index.open(file, chosen, by_product=by_product) if file is not None else None
+    if index is None:
+        index = Index.build(vectors, chosen, by_product=by_product)
+        if file is not None:
+            index.save(file)
+    if chosen.kind != "ivfpq":
+        return index.search(vectors, k + 1)
+    more = min(len(vectors), AGAIN * k + 1)
+    rows, values = np.empty((len(vectors), k + 1), np.int64), np.empty((len(vectors), k + 1), np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        rows[block], values[block] = _put_right(vectors, index.search(vectors[block], more)[0], vectors[block], k + 1, by_product)
+    return rows, values
+
+
+def _put_right(vectors: Vectors, rows: Rows, queries: Vectors, k: int, by_product: bool) -> tuple[Rows, Vectors]:
+    """The k best of the candidates by the vectors themselves, since codes only say about where they lie."""
+    near = vectors[np.maximum(rows, 0)]  # (block, candidates, d)
+    if by_product:
+        cost = -np.einsum("bcd,bd->bc", near, queries)
     else:
-        found = _by_faiss(faiss, vectors, k, by_product)
-    return _without_self(*found, k, by_product)
-
-
-def _by_faiss(faiss: Any, vectors: Vectors, k: int, by_product: bool) -> tuple[Rows, Vectors]:
-    n, d = vectors.shape
-    metric = faiss.METRIC_INNER_PRODUCT if by_product else faiss.METRIC_L2
-    flat = faiss.IndexFlat(d, metric)
-    if n <= FLAT:
-        flat.add(vectors)
-        values, rows = flat.search(vectors, k + 1)
-        return rows.astype(np.int64), values
-    cells = 4 * int(n**0.5)
-    index = faiss.IndexIVFFlat(flat, d, cells, metric)
-    index.cp.seed = 0
-    index.nprobe = max(8, cells // 32)
-    luck = KeyedRandom(0, "inverted file").uniform(np.arange(n))  # not a stride: data often come in an order that repeats
-    index.train(vectors[np.sort(np.argsort(luck)[: A_CELL * cells])])
-    index.add(vectors)
-    values, rows = index.search(vectors, k + 1)
-    short = np.flatnonzero((rows < 0).any(axis=1))
-    if len(short):
-        index.nprobe = cells
-        values[short], rows[short] = index.search(vectors[short], k + 1)
-    return rows.astype(np.int64), values
+        near -= queries[:, None]
+        cost = np.einsum("bcd,bcd->bc", near, near)
+    cost[rows < 0] = np.inf
+    best = np.argpartition(cost, k - 1, axis=1)[:, :k].copy()
+    values = np.take_along_axis(cost, best, axis=1)
+    return np.take_along_axis(rows, best, axis=1), -values if by_product else values
 
 
 def _by_numpy(vectors: Vectors, k: int, by_product: bool) -> tuple[Rows, Vectors]:

@@ -3,9 +3,10 @@
 from curate.menus import lazy
 
 MENU: dict[str, str] = {
+    "ask_llm": "curate.scorers.language.ask_llm:AskLLM",
     "aum": "curate.scorers.dynamics.aum:AUM",
-    "contamination": "curate.scorers.target.contamination:Contamination",
     "confident": "curate.scorers.dynamics.confident:Confident",
+    "contamination": "curate.scorers.target.contamination:Contamination",
     "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
     "datamap": "curate.scorers.dynamics.datamap:DataMap",
     "dsir": "curate.scorers.target.dsir:DSIR",
@@ -15,6 +16,9 @@ MENU: dict[str, str] = {
     "entropy": "curate.scorers.dynamics.entropy:Entropy",
     "exact_duplicates": "curate.scorers.duplicates.exact_duplicates:ExactDuplicates",
     "forgetting": "curate.scorers.dynamics.forgetting:Forgetting",
+    "grand": "curate.scorers.gradients.grand:GraNd",
+    "grand_last": "curate.scorers.gradients.grand_last:GraNdLast",
+    "ifd": "curate.scorers.language.ifd:IFD",
     "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
     "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
     "least_confidence": "curate.scorers.dynamics.least_confidence:LeastConfidence",
@@ -24,11 +28,15 @@ MENU: dict[str, str] = {
     "margin": "curate.scorers.dynamics.margin:Margin",
     "margin_sum": "curate.scorers.dynamics.margin_sum:MarginSum",
     "minhash": "curate.scorers.duplicates.minhash:MinHash",
+    "perplexity": "curate.scorers.language.perplexity:Perplexity",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "quality": "curate.scorers.target.quality:Quality",
     "random": "curate.scorers.random_:Random",
+    "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
+    "tracin": "curate.scorers.gradients.tracin:TracIn",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
+    "vog": "curate.scorers.gradients.vog:VoG",
 }
 
 __getattr__ = lazy(MENU)

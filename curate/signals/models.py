@@ -23,7 +23,7 @@ class ConvNet(nn.Sequential):
         super().__init__(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * widths[-1], classes))
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Two 3x3 convolutions around a short cut (He et al. 2016, basic block)."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
@@ -48,7 +48,7 @@ class ResNet18(nn.Sequential):
     def __init__(self, shape: Sequence[int], classes: int) -> None:
         stem = [nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
         stages = [
-            _Residual(max(64, width // 2) if block == 0 else width, width, 2 if block == 0 and width > 64 else 1)
+            Residual(max(64, width // 2) if block == 0 else width, width, 2 if block == 0 and width > 64 else 1)
             for width in (64, 128, 256, 512)
             for block in (0, 1)
         ]

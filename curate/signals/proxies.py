@@ -1,4 +1,4 @@
-"""Finds the model that a run trains: a built-in by name, `timm:NAME`, `hf:NAME-OR-PATH`, or a function in the user's own file."""
+"""Finds the model that a run trains: a built-in by name, `timm:NAME`, `hf:NAME`, `hf-causal:NAME`, or a function in the user's own file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from torch import nn
 
 from curate.data import Dataset
 from curate.errors import InputError, MissingExtraError, OptionError, UnknownNameError, did_you_mean
+from curate.model_names import reads_no_label
 from curate.plugins import import_file
 from curate.signals.inputs import Inputs, prepare
 from curate.signals.models import MLP, ConvNet, ResNet18, TextBag
@@ -26,16 +27,25 @@ BUILT_IN: Final[Mapping[str, tuple[Builder, tuple[str, ...]]]] = {
 
 @dataclass(frozen=True)
 class Proxy:
-    """A model to be trained: how to build it, what it is called in a manifest (no path), and how it reads the data."""
+    """A model to be trained: how to build it, what it is called in a manifest (no path), and how it reads the data.
+
+    Where it is `loss_only` its output is a loss a row, (b,), instead of logits, and it reads no label.
+    """
 
     name: str
     build: Builder
     prepare: Callable[..., Inputs]
+    loss_only: bool = False
 
 
 def find(spec: str | None, data: Dataset) -> Proxy:
     """The proxy that `--model` names, by default the small built-in one for the data's modality."""
     name = spec or _default(data)
+    if reads_no_label(name):
+        from curate.signals.causal import causal_proxy
+
+        prefix, _, model = name.partition(":")
+        return causal_proxy(model, data, lora=prefix == "hf-causal-lora")
     if name.startswith("hf:"):
         from curate.signals.huggingface import huggingface_proxy
 
@@ -47,7 +57,7 @@ def find(spec: str | None, data: Dataset) -> Proxy:
     if name not in BUILT_IN:
         raise UnknownNameError(
             f'No model named "{name}".{did_you_mean(name, BUILT_IN)} Built in: {", ".join(BUILT_IN)}; '
-            "else timm:NAME, hf:NAME-OR-PATH or ./file.py:build_model."
+            "else timm:NAME, hf:NAME-OR-PATH, hf-causal:NAME-OR-PATH or ./file.py:build_model."
         )
     builder, modalities = BUILT_IN[name]
     if data.modality not in modalities:

@@ -157,9 +157,7 @@ class Recorder:
         self._kind = None
 
     def _write_epoch(self, sums: RowSums, model: nn.Module | None) -> None:
-        columns = sums.means()
-        if self._kind == "loss":
-            columns = {name: columns[name] for name in ("loss", "correct", "visits")}
+        columns = sums.loss_means() if self._kind == "loss" else sums.means()
         with locked(self.out):
             if model is not None:
                 state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}

@@ -14,6 +14,7 @@ from curate.store import Store, as_arrow, as_numpy, read_arrow
 
 OUT_OF_FOLD, FINAL = "probs.oos", "final.arrow"
 DYNAMICS, EVAL, PROBS, CHECKPOINTS, STATUS = "dynamics", "eval", "probs", "checkpoints", "status"
+SWEPT = "swept"
 
 
 class Run:
@@ -77,6 +78,19 @@ class Run:
             return self._read(table, epoch_name(int(epoch), "arrow"), measure, first, stop)
         epochs = range(1, self.epochs + 1)
         return np.stack([self._read(table, epoch_name(e, "arrow"), measure, first, stop) for e in epochs], axis=1)
+
+    def swept(self, table: str, names: Iterable[str], first: int, stop: int) -> dict[str, NDArray[Any]]:
+        """What a sweep found of rows first … stop-1, (n,) or (n, width) a name, whatever ranges it was written in."""
+        found: dict[str, NDArray[Any]] = {}
+        for entry in self.store.files(table):
+            start, end = max(first, entry.first), min(stop, entry.first + entry.rows)
+            if start >= end:
+                continue
+            part = read_arrow(self.store.path / table / entry.file)
+            for name in names:
+                values = as_numpy(part.column(name.removeprefix(SWEPT + ".")).chunk(0).slice(start - entry.first, end - start))
+                found.setdefault(name, np.full((stop - first, *values.shape[1:]), np.nan, np.float32))[start - first : end - first] = values
+        return found
 
     def missing_evaluations(self, requires: Iterable[str]) -> tuple[list[int], bool]:
         """The epochs whose clean pass is asked for and not there yet, and whether `probs.final` is."""

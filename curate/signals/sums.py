@@ -65,6 +65,11 @@ class RowSums:
             means[KAPPA] = _mean(sums[:, -1], visits[:, 1])
         return means | {"visits": visits[:, 0].clone()}
 
+    def loss_means(self) -> dict[str, Tensor]:
+        """The means of what a loss alone tells."""
+        means = self.means()
+        return {name: means[name] for name in ("loss", "correct", "visits")}
+
     def clear(self) -> None:
         """Starts the next epoch; the previous presentations stay."""
         self.sums.zero_()

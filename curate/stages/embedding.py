@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from curate.data import Dataset
 from curate.embeddings import EMBEDDINGS, Embeddings
@@ -74,6 +75,17 @@ def embed(
             "allows. What could be is saved; raise it to go on."
         )
     return made
+
+
+def encode_like(embeddings: Embeddings, data: Dataset, encoder: str | None = None, device: str = "auto") -> NDArray[np.float32]:
+    """The vectors of another dataset in the space of a store, (n, d), NaN where there is none; `encoder` as it was given to `embed`."""
+    from curate.signals.encoders import default_encoder, find_encoder, weights_of
+
+    found = find_encoder(encoder or default_encoder(data), data, None, device)
+    file = embeddings.path / FITTED / WEIGHTS
+    vectors, failed = found.encode(data, 0, len(data), weights_of(file) if file.is_file() else {})
+    vectors[list(failed)] = np.nan
+    return vectors
 
 
 def _open(folder: Path, data: Dataset, job: dict[str, Any], shard_rows: int | None) -> Store:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from curate.errors import UnknownNameError, did_you_mean
 from curate.plugins import Room, methods, summary
 
-KINDS: Final = ("scorers", "samplers", "online_samplers", "encoders", "models", "samples")
+KINDS: Final = ("scorers", "samplers", "online_samplers", "distillers", "encoders", "models", "samples")
 
 
 def listing(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -16,6 +16,7 @@ def listing(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
         "scorers": _scorers,
         "samplers": _samplers,
         "online_samplers": _online_samplers,
+        "distillers": _distillers,
         "encoders": _encoders,
         "models": _models,
         "samples": _samples,
@@ -38,6 +39,10 @@ def _samplers() -> list[dict[str, Any]]:
 
 def _online_samplers() -> list[dict[str, Any]]:
     return _plain("online_samplers")
+
+
+def _distillers() -> list[dict[str, Any]]:
+    return _plain("distillers")
 
 
 def _plain(room: Room) -> list[dict[str, Any]]:

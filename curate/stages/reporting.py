@@ -17,6 +17,7 @@ from curate.errors import InputError, OptionError, OtherJobError, UsageError
 from curate.progress import Progress, Silent
 from curate.scores import Scores, require_same_dataset
 from curate.selection import Selection
+from curate.stages.audit.findings import Audit
 from curate.stages.report import SECTIONS
 from curate.stages.report.cells import Cells
 from curate.stages.report.context import Context, Section
@@ -45,7 +46,19 @@ def report(
     target = Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
         raise OptionError(f'The page "{target}" must end in .html.')
-    context = _context(store, data, selection, comparison, scores, progress)
+    text = _composed(_context(store, data, selection, comparison, scores, progress), progress)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
+    return target
+
+
+def audit_page(audit: Audit, scores: Scores, data: Dataset, title: str, progress: Progress) -> str:
+    """The page of an audit, with the scores that it made on the way."""
+    context = Context(scores=scores, selection=None, comparison=None, data=data, runs=(), cells=Cells(data), audit=audit)
+    return _composed(context, progress, title)
+
+
+def _composed(context: Context, progress: Progress, title: str = "") -> str:
     with progress.task("report", len(SECTIONS), "sections") as task:
         sections: dict[str, Section] = {}
         for name, target_of in SECTIONS.items():
@@ -54,10 +67,7 @@ def report(
             if made is not None:
                 sections[name] = made
             task.advance()
-    text = _page(context, sections)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
-    return target
+    return _page(context, sections, title or _title(context))
 
 
 def _context(
@@ -122,7 +132,7 @@ def _runs(scores: Scores | None, data: Dataset | None, progress: Progress) -> An
     return runs
 
 
-def _page(context: Context, sections: dict[str, Section]) -> str:
+def _page(context: Context, sections: dict[str, Section], title: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     engine = Environment(
@@ -135,7 +145,7 @@ def _page(context: Context, sections: dict[str, Section]) -> str:
     policy = f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
     bodies = [(name, section, engine.get_template(section.template).render(section.values)) for name, section in sections.items()]
     page = engine.get_template("page.html")
-    return page.render(policy=policy, style=style, script=script, sections=bodies, data=_json(data), title=_title(context))
+    return page.render(policy=policy, style=style, script=script, sections=bodies, data=_json(data), title=title)
 
 
 def _title(context: Context) -> str:

@@ -3,19 +3,22 @@
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobError
+from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobError, TooManyFailuresError
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
+from curate.stages.sweeping import Ranges, Sweeper, sweep, weights_needed
 from curate.store import Store, differences
 
 if TYPE_CHECKING:
@@ -90,8 +93,21 @@ def require_checkpoints(recipe: "Recipe", requires: Iterable[str]) -> None:
     last = {"probs.final", "probs.oos"} if recipe.checkpoints == "last" else {"probs.oos"}  # which needs no weights
     for name in requires:
         made = name in last or (recipe.checkpoints == "last" and name.endswith(f"@{recipe.epochs}"))
-        if name.startswith(("eval.", "probs.")) and not made:
-            raise OptionError(f'"{name}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
+        if name.startswith(("eval.", "probs.", "checkpoints@")) and not made:
+            what = name.replace("checkpoints@", "epoch ")
+            raise OptionError(f'"{what}" needs checkpoints that --checkpoints {recipe.checkpoints} does not keep. Leave that option out.')
+
+
+def require_told_by_a_loss(proxy: "Proxy", requires: Iterable[str]) -> None:
+    """OptionError before the run is trained where the model gives a loss a row and a scorer needs more."""
+    if not proxy.loss_only:
+        return
+    for name in requires:
+        if name.startswith(("eval.", "probs.", "dynamics.", "checkpoints")) and name not in ("dynamics.loss", "dynamics.correct"):
+            raise OptionError(
+                f'A scorer needs "{name}", and "{proxy.name.partition("#")[0]}" tells no more than a loss a row. Choose scorers '
+                "that read it, such as datamap, loss:over=mean, forgetting, dyn_unc, dual; or a classifier, --model hf:NAME."
+            )
 
 
 class Trainer:
@@ -114,7 +130,7 @@ class Trainer:
         if self._inputs is None:
             sizes = {"image_size": self.recipe.image_size, "augment": self.recipe.augment}
             self._inputs = self.proxy.prepare(self.data, self.device, self.progress, **sizes)
-            unlabelled = np.flatnonzero(self.data.labels < 0).tolist()
+            unlabelled = np.flatnonzero(self.labels < 0).tolist()
             self._failed = {**dict.fromkeys(unlabelled, "no_label"), **self._inputs.failed}
             require_few_failures(self._failed, len(self.data), self.max_failures)
         return self._inputs
@@ -125,8 +141,8 @@ class Trainer:
         assert self.inputs is not None, "reading the inputs finds the failures"
         return self._failed
 
-    def run(self, folder: Path, seed: int, requires: Iterable[str]) -> "Run":
-        """The finished run of one seed in `folder/<key>`, with the signals named."""
+    def run(self, folder: Path, seed: int, requires: Iterable[str], sweepers: Sequence[Sweeper] = (), ranges: Ranges = ()) -> "Run":
+        """The finished run of one seed in `folder/<key>`, with the signals named and the rows in `ranges` swept."""
         from curate.signals.runs import STATUS, Run, run_key, status_table
         from curate.signals.training import STATE, seeded, train
 
@@ -139,7 +155,7 @@ class Trainer:
                     when = " once a scorer needs it" if fault.file.startswith("checkpoints/") else ""
                     self.progress.note(f"{path.name}/{fault.file} is damaged ({fault.problem}); it is made again{when}.")
                 _cut_after_gap(store, self.recipe.epochs)
-                if _lacks_weights(Run(store), requires):
+                if _lacks_weights(Run(store), {*requires, *weights_needed(Run(store), sweepers, ranges)}):
                     self.progress.note(f"{path.name} is trained again: weights that a scorer needs are gone.")
                     _keep_epochs(store, 0)
             else:
@@ -151,10 +167,9 @@ class Trainer:
                 store.add_shard(STATUS, "part-00000.arrow", status_table(self.failed))
             if not run.is_finished or store.files(STATE):
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
-                train(
-                    run, model, self.inputs, self.data.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress
-                )
+                train(run, model, self.inputs, self.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress)
             self.evaluate(run, requires)
+            sweep(self, run, sweepers, ranges)
         return run
 
     def evaluate(self, run: "Run", requires: Iterable[str]) -> None:
@@ -205,13 +220,21 @@ class Trainer:
 
     @property
     def classes(self) -> int:
-        return len(self.data.label_names)
+        """How wide the model's output is; 0 where it is a loss."""
+        return 0 if self.proxy.loss_only else len(self.data.label_names)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class codes; of a model that reads none, 0 throughout."""
+        return np.zeros(len(self.data), np.int64) if self.proxy.loss_only else self.data.labels
 
     def _checked(self, model: "torch.nn.Module") -> "torch.nn.Module":
         import torch
 
         from curate.signals.proxies import check_width
 
+        if self.proxy.loss_only:
+            return model.to(self.device)
         usable = np.setdiff1d(np.arange(min(len(self.data), 4096)), list(self.inputs.failed))[:2]
         check_width(model.to(self.device), self.inputs, torch.from_numpy(usable).to(self.device), self.classes)
         return model
@@ -225,8 +248,9 @@ def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progres
     job = run.store.job
     if job.get("model_spec", job.get("model")) is None:
         raise OptionError(
-            f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here and it has no clean passes. '
-            "Choose scorers that read `dynamics.*` (of el2n and loss: el2n:mode=online, loss:over=mean), or train here with --model."
+            f'Run "{run.store.path}" was recorded in a loop of your own, so its model cannot be built here: no clean passes, no gradients. '
+            "Choose scorers that read `dynamics.*` (of el2n and loss: el2n:mode=online, loss:over=mean), or train here: leave --run out, "
+            "and name the same model with --model ./FILE.py:FUNCTION."
         )
     recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
     return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
@@ -267,6 +291,13 @@ def settle_machine(device: str) -> dict[str, Any]:
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f'Device "{device}" cannot be used here ({str(error).splitlines()[0]}). Use --device cpu or auto.') from error
     return {"device": chosen, "torch": torch.__version__, "numpy": np.__version__}
+
+
+def threads_now() -> int:
+    """How many threads torch uses here."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def choose_threads(data: Dataset, proxy: "Proxy", recipe: "Recipe") -> int:
@@ -310,17 +341,17 @@ def require_device(settled: Mapping[str, Any], device: str) -> None:
 
 def require_few_failures(failed: Mapping[int, str], n: int, max_failures: float) -> None:
     """TooManyFailuresError, by reason, where more rows failed than the share tolerated."""
-    from curate.errors import TooManyFailuresError
+    if len(failed) > max_failures * n:
+        refuse_failures(Counter(failed.values()), n, max_failures, "scored", f"; the first is row {min(failed)}")
 
-    if len(failed) <= max_failures * n:
-        return
-    reasons: dict[str, int] = {}
-    for reason in failed.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    named = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+
+def refuse_failures(reasons: Mapping[str, int], n: int, max_failures: float, what: str, more: str = "") -> NoReturn:
+    """The TooManyFailuresError of rows that failed for these reasons."""
+    count = sum(reasons.values())
+    named = ", ".join(f"{times:,} {reason}" for reason, times in sorted(reasons.items()))
     raise TooManyFailuresError(
-        f"{len(failed):,} of {n:,} rows cannot be scored ({named}; the first is row {min(failed)}); {max_failures:.1%} are tolerated. "
-        f"Mend them, or allow more with --max-failures {min(100, int(np.ceil(len(failed) / n * 100)))}%."
+        f"{count:,} of {n:,} rows cannot be {what} ({named}{more}); {max_failures:.1%} are tolerated. "
+        f"Mend them, or allow more with --max-failures {min(100, int(np.ceil(count / n * 100)))}%."
     )
 
 
@@ -333,7 +364,7 @@ def estimate(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, seeds
 
     few = data.select(np.arange(min(len(data), 4 * recipe.batch_size), dtype=np.int64))
     inputs = proxy.prepare(few, torch.device(device), Silent(), image_size=recipe.image_size, augment=recipe.augment)
-    classes = max(2, len(data.label_names))
+    classes = 0 if proxy.loss_only else max(2, len(data.label_names))
     model = seeded(lambda: proxy.build(inputs.shape, classes), 0).to(device)
     with machine({"device": device, "threads": choose_threads(data, proxy, recipe)}):
         seconds = _time_steps(model, inputs, len(few), recipe.batch_size, device)
@@ -402,7 +433,8 @@ def _lacks_weights(run: "Run", requires: Iterable[str]) -> bool:
 
     epochs, needs_probs = run.missing_evaluations(requires)
     there = {entry.file for entry in run.store.files(CHECKPOINTS)}
-    wanted = {*epochs, *([run.epochs] if needs_probs else [])}
+    swept = {int(name.partition("@")[2]) for name in requires if name.startswith("checkpoints@")}
+    wanted = {*epochs, *swept, *([run.epochs] if needs_probs else [])}
     return run.is_finished and any(epoch_name(epoch, "safetensors") not in there for epoch in wanted)
 
 

@@ -15,16 +15,17 @@ from curate.embeddings import Embeddings
 from curate.errors import InputError, OptionError, OtherDatasetError, OtherJobError, UsageError
 from curate.loading import load
 from curate.locks import locked
+from curate.model_names import reads_no_label
 from curate.plugins import Plugin, options_of, parse
 from curate.progress import Progress, Silent, Task
-from curate.protocols import Concludes, Opens, ReadsTarget, Scorer, State
+from curate.protocols import Concludes, Identified, Opens, Pays, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
-from curate.stages import engines, parts, running, shards
+from curate.stages import engines, estimates, parts, running, shards, sweeping
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
 from curate.stages.running import RunOptions
 from curate.stages.shards import RUN_SIGNALS, ShardTask
-from curate.store import RESULT, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
+from curate.store import RESULT, Entry, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
@@ -65,6 +66,7 @@ def score(
     target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
+    max_requests: int | None = None,
     shard_rows: int | None = None,
     workers: int = 1,
     engine: str = "local",
@@ -98,7 +100,16 @@ def score(
     data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
     vectors = Embeddings.of(embeddings, data)
-    check_before(data, asked, run, target, vectors, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(
+        data,
+        asked,
+        run,
+        target,
+        vectors,
+        max_failures,
+        {"workers": workers, "seeds": seeds, "shard_rows": shard_rows},
+        options.get("model"),
+    )
     part = None if shard is None else Part.parse(shard)
     if part is not None and overwrite:
         raise UsageError("--shard adds to what other processes write, so it does not go with --overwrite. Empty the folder first.")
@@ -108,6 +119,7 @@ def score(
         def opened() -> _Job:
             job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
             job.max_failures, job.engine, job.target, job.embeddings = max_failures, runner, target, vectors
+            job.max_requests = max_requests
             job.borrow(from_store)
             return job
 
@@ -134,6 +146,7 @@ def plan(
     target: Any = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
+    max_requests: int | None = None,
     shard_rows: int | None = None,
     workers: int = 1,
     engine: str = "local",
@@ -151,7 +164,16 @@ def plan(
     data, target = load(data), None if target is None else load(target)
     asked = ask(scorers)
     vectors = Embeddings.of(embeddings, data)
-    check_before(data, asked, run, target, vectors, max_failures, {"workers": workers, "seeds": seeds, "shard_rows": shard_rows})
+    check_before(
+        data,
+        asked,
+        run,
+        target,
+        vectors,
+        max_failures,
+        {"workers": workers, "seeds": seeds, "shard_rows": shard_rows},
+        options.get("model"),
+    )
     part = None if shard is None else Part.parse(shard)
     engines.check(engine, ray_address)
     trains = any(one.reads_run for one in asked) and run is None
@@ -165,10 +187,18 @@ def plan(
         device = running.settle_machine(device)["device"]
         proxy, recipe = running.plan_recipe(RunOptions(**options), data, known)
         for one in asked:
-            one.scorer.settle(recipe.epochs)
+            running.require_told_by_a_loss(proxy, one.scorer.settle(recipe.epochs).requires)
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
         extra = running.estimate(data, proxy, recipe, device, every)
         cost = {name: value + extra[name] for name, value in cost.items()}
+    for one in asked:
+        if isinstance(one.scorer, Pays) and one.scorer.server is not None:
+            requests, tokens = estimates.requests_of(one.scorer, [(data, 0, len(data))])
+            planned["requests"] = planned.get("requests", 0) + requests
+            planned["request_tokens"] = planned.get("request_tokens", 0) + tokens
+        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer):
+            planned["device"] = running.settle_machine(device)["device"]
+            cost["seconds"] += estimates.scoring_seconds(data, one.scorer, planned["device"])
     running.require_room(Path(out), cost["disk"])
     running.require_memory(cost["memory"])
     return planned | cost
@@ -182,6 +212,7 @@ def check_before(
     embeddings: Embeddings | None,
     max_failures: float,
     counts: Mapping[str, int | None],
+    model: str | None,
 ) -> None:
     """Everything that can be known to be wrong before the first row is read."""
     if not 0 <= max_failures <= 1:
@@ -194,7 +225,7 @@ def check_before(
         if one.reads_run:
             if len(data) < 2:
                 raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')
-            if run is None:
+            if run is None and not reads_no_label(model):
                 running.require_labels(data, one.name)
     if embeddings is not None and not any(one.reads_embeddings for one in asked):
         names = ", ".join(one.name for one in asked)
@@ -226,6 +257,7 @@ class _Job:
     """One call of `score`: what the store says and what was asked for, brought together, then done."""
 
     max_failures = 0.01
+    max_requests: int | None = None
     engine: Engine = engines.Here()
     target: Dataset | None = None
     embeddings: Embeddings | None = None
@@ -251,8 +283,13 @@ class _Job:
         self.seeds: list[int] = list(self.store.job["seeds"])
         self._settle_run(options, device)
         self.asked = [Asked(one.name, one.plugin, one.scorer.settle(self.epochs)) if one.reads_run else one for one in asked]
+        found = {one.name: sweeping.sweeper_of(one.plugin, one.scorer) for one in self.asked}
+        self.sweepers = {name: sweeper for name, sweeper in found.items() if sweeper is not None}
         if self.needs_run and not self.given_runs:
-            running.require_checkpoints(self.recipe, (name for one in self.asked for name in one.scorer.requires))
+            swept = (f"checkpoints@{epoch}" for one in self.sweepers.values() for epoch in one.epochs)
+            requires = [name for one in self.asked for name in one.scorer.requires]
+            running.require_checkpoints(self.recipe, (*requires, *swept))
+            running.require_told_by_a_loss(self.proxy, requires)
         self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
 
     def _open(self, seed: int, seeds: int | None, device: str, shard_rows: int | None) -> Store:
@@ -260,6 +297,8 @@ class _Job:
         if not (self.folder / "manifest.json").is_file() or _is_blank(Store.open(self.folder)):
             opens = any(isinstance(one.scorer, Opens) for one in self.wanted)
             settled = running.settle_machine(device) if self.needs_run or opens else {}
+            if opens:
+                settled["scoring_threads"] = running.threads_now()
             settled["shard_rows"] = shard_rows or default_shard_rows(len(self.data))
             return Store.create(
                 self.folder, "scores", dataset=describe_dataset(self.data), job={"seeds": found, "run": None}, settled=settled
@@ -282,8 +321,13 @@ class _Job:
             raise OtherJobError(
                 f'Store "{self.folder}" has {store.settled["shard_rows"]} rows a shard, not {shard_rows}. Use another --out.'
             )
-        if self.needs_run and "device" not in store.settled:
+        opens = any(isinstance(one.scorer, Opens) for one in self.wanted)
+        if (self.needs_run or opens) and "device" not in store.settled:
             store.update(settled=running.settle_machine(device))
+        if opens:
+            running.require_device(store.settled, device)
+            if "scoring_threads" not in store.settled:
+                store.update(settled={"scoring_threads": running.threads_now()})
         return store
 
     def _settle_run(self, options: RunOptions, device: str) -> None:
@@ -376,19 +420,26 @@ class _Job:
         trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress)
         trainer.wait = wait
         with running.machine(self.store.settled):
-            return [trainer.run(self.folder / "runs", seed, requires) for seed in self.seeds]
+            return [trainer.run(self.folder / "runs", seed, requires, list(self.sweepers.values()), self.ranges) for seed in self.seeds]
 
     def _complete(self, requires: set[str]) -> "list[Run]":
         """Adds the clean passes that a given run lacks, from its checkpoints, in its own folder."""
         from curate.signals.folds import FOLDS
 
-        if any(any(run.missing_evaluations(requires)) or run.missing_folds(requires, FOLDS) for run in self.given_runs):
+        sweepers = list(self.sweepers.values())
+        if any(
+            any(run.missing_evaluations(requires))
+            or run.missing_folds(requires, FOLDS)
+            or any(s.missing(run, self.ranges) for s in sweepers)
+            for run in self.given_runs
+        ):
             for run in self.given_runs:
                 trainer = running.trainer_of(run, self.data, self.max_failures, self.progress)
                 with locked(run.store.path), running.machine(run.store.settled):
                     for table in running.RUN_TABLES:
                         run.store.describe(table, {})
                     trainer.evaluate(run, requires)
+                    sweeping.sweep(trainer, run, sweepers, self.ranges)
         return self.given_runs
 
     def _score_all(self, runs: "Sequence[Run]", target: Store, part: Part | None) -> None:
@@ -423,19 +474,32 @@ class _Job:
         if not todo:
             return False
         tasks = [self._task(one, runs, failed, index) for index in range(len(self.ranges))]
-        runner = self.engine if tasks[0].is_portable else engines.Here()
-        if runner is not self.engine and self.engine.is_remote:
+        pays = isinstance(one.scorer, Pays) and one.scorer.server is not None
+        if pays:
+            estimates.announce_requests(one.name, one.scorer, [tasks[i] for i in todo], self.progress)
+        runner = self.engine if tasks[0].is_portable and not pays else engines.Here()
+        if runner is not self.engine and self.engine.is_remote and not pays:
             self.progress.note(f"{one.name} is scored here: data or a scorer that is held in memory cannot go to another process.")
         states = self._states(one, tasks, runner)
         if part is None:
             self._note_facts(one, states)
         try:
             for entry in runner.map(shards.write_shard, [tasks[index].with_states(states) for index in todo]):
+                self._require_few(one, entry, target)
                 target.enter(one.name, entry)
                 bar.advance(entry.rows)
         finally:
             shards.held.let_go()
         return True
+
+    def _require_few(self, one: Asked, entry: Entry, target: Store) -> None:
+        """TooManyFailuresError before a shard is entered that holds one failed row too many, so that the same command tries it again."""
+        failed = dict(entry.failed)
+        for why, count in target.failed(one.name).items():
+            failed[why] = failed.get(why, 0) + count
+        failed.pop(shards.NOT_PRESENTED, None)
+        if sum(failed.values()) > self.max_failures * len(self.data):
+            running.refuse_failures(failed, len(self.data), self.max_failures, f'scored by "{one.name}"')
 
     def _states(self, one: Asked, tasks: Sequence[ShardTask], runner: Engine) -> list[State | None]:
         return shards.fit_states(one.scorer, tasks, runner.map, self._target_state(one, runner))
@@ -480,7 +544,10 @@ class _Job:
             data=self.data,
             failed={row: why for row, why in failed.items() if first <= row < stop},
             device=str(self.store.settled.get("device", "cpu")),
+            swept=self.sweepers[one.name].table if one.name in self.sweepers else None,
             embeddings=self.embeddings.path if self.embeddings is not None and one.reads_embeddings else None,
+            threads=self.store.settled.get("scoring_threads"),
+            max_requests=self.max_requests,
             borrowed=self.borrowed.path if self.borrowed and self._lends(one, self.borrowed) else None,
         )
 
@@ -506,9 +573,11 @@ class _Job:
 def describe_scorer(one: Asked, seeds: Sequence[int]) -> dict[str, Any]:
     """What the manifest says of a score: enough to make it again and to know whether it still holds."""
     scorer = one.scorer
+    known = dict(scorer.identity()) if isinstance(scorer, Identified) else {}
+    options = {name: value for name, value in (options_of(scorer) | known).items() if known.get(name, "") is not None}
     about = {
         "method": one.plugin.method,
-        "options": {name: list(v) if isinstance(v, tuple) else v for name, v in options_of(scorer).items()},
+        "options": {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()},
         "version": scorer.version,
         "hard_sign": scorer.hard_sign,
         "keep": scorer.keep,

@@ -15,6 +15,7 @@ from curate.data import Dataset
 from curate.embeddings import Embeddings
 from curate.errors import InputError, OptionError, UsageError
 from curate.expressions import Expression
+from curate.index.kept import keeping
 from curate.loading import load
 from curate.plugins import Plugin, options_of, parse
 from curate.pool import ArrayPool
@@ -23,9 +24,11 @@ from curate.protocols import Keep, Sampler, Sign
 from curate.rng import KeyedRandom
 from curate.scores import Scores, describe_dataset
 from curate.selection import Selection
+from curate.stages import narrowing
 from curate.stages.exporting import write_folder
 from curate.store import writing
 
+BLOCK = 1 << 20  # rows looked through at a time
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -43,6 +46,8 @@ class Request:
     nan: str | None = None
     seed: int = 0
     embeddings: Embeddings | None = None
+    narrow: str | float | None = None
+    narrow_with: str = "top"
 
 
 def select(
@@ -57,6 +62,8 @@ def select(
     where: str | None = None,
     within: Selection | str | Path | None = None,
     per_class: bool | str = False,
+    narrow: str | float | None = None,
+    narrow_with: str = "top",
     nan: str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -68,18 +75,21 @@ def select(
     """Chooses rows of `data` (whatever `curate.load` takes) and, where `out` is given, writes the hub-ready folder.
 
     `scores` is a store, or a parquet or csv file with `row` or the id column. `by` is a score, `SCORER.COLUMN`, `column:NAME`, or an
-    expression such as `0.7*rank(el2n)+0.3*rank(aum)`; `keep` the end of it that is kept, by default the scorer's own. `budget` is
-    "30%" (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is.
-    `embeddings` is a store that `curate.embed` made, for samplers that choose by where rows lie; data that are vectors or tables need none.
-    `within` narrows another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples
-    in each. Rows that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop"
-    or "last" ("error" makes both an error).
+    expression such as `0.7*rank(el2n)+0.3*rank(aum)`; `keep` the end of it that is kept, by default the scorer's own. `budget` is "30%"
+    (of all rows of the source), 0.3, "5000" or 5000. `where` leaves rows out first; without a sampler it is all there is. `embeddings` is
+    a store that `curate.embed` made, for samplers that choose by where rows lie; data that are vectors or tables need none. With
+    embeddings the report says how well the kept rows stand for all, beside as many at random. `narrow`, "50%", lets only that share of
+    the candidates through to the sampler, those of the best `by`; `narrow_with="gumbel"` draws them, better ones likelier. `within`
+    narrows another selection. `per_class` (True or "proportional", or "equal") shares the budget among classes and samples in each. Rows
+    that could not be scored are left out and counted; gaps in columns from elsewhere are an error unless `nan` is "drop" or "last"
+    ("error" makes both an error).
 
     Raises before any work: UsageError for what does not go together, OptionError for a budget that cannot be had.
     """
     progress = progress or Silent()
     data = load(data)
-    request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed, Embeddings.of(embeddings, data))
+    vectors = Embeddings.of(embeddings, data)
+    request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed, vectors, narrow, narrow_with)
     chosen = replace(_choose(data, _candidates(data, scores), request, progress), command=command)
     if out is None:
         return chosen
@@ -110,8 +120,6 @@ def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates
 def _choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
     plugin, sampler = _sampler(request)
     by = _by(request, plugin, sampler, columns)
-    if request.embeddings is not None and (sampler is None or "embedding" not in sampler.requires):
-        raise UsageError(f"{plugin.name if plugin else 'A filter'} reads no embeddings. Leave --embeddings out.")
     where = Expression(request.where, kind="condition") if request.where else None
     keep, sign = _direction(request, sampler, by, columns)
     k = parse_budget(request.budget, len(data)) if request.budget is not None else None
@@ -122,13 +130,15 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     pool_columns = _pool_columns(sampler, by, columns, data, request)
     rows, last, dropped = _without_gaps(rows, pool_columns, by, columns, request, progress)
     k = _feasible(k, len(rows) + len(last), sampler)
+    needed = _fits(plugin, sampler, pool_columns, len(rows), min(k, len(rows)))
     whole = len(rows) == len(data)
     pool = ArrayPool({n: c if whole else c[rows] for n, c in pool_columns.items()}, rows=rows, keep=keep, hard_sign=sign)
     rng = KeyedRandom(request.seed, plugin.method if plugin else "filter")
     take = min(k, len(rows))
     picked, weights = rows[:take], np.ones(take)
     if sampler is not None:
-        index, weights = _sample(sampler, pool, take, rng, data, request)
+        with keeping(request.embeddings.kept if request.embeddings is not None else None) as keeper:
+            index, weights = _sample(sampler, pool, take, rng, data, request)
         picked = rows[index]
     if take < k:
         picked = np.concatenate((picked, last[: k - take]))
@@ -136,6 +146,15 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     job = _job(request, plugin, sampler, keep if sampler and "score" in sampler.requires else None, used)
     candidates = len(rows) if sampler is not None else len(data)  # a filter has chosen among all rows
     report = _report(data, picked, weights, pool_columns.get("score"), candidates, dropped, request.seed)
+    if sampler is not None and keeper.notes:
+        report["index"] = keeper.notes
+    if needed is not None:
+        report["memory_needed"] = needed
+    vectors = pool_columns.get("embedding")
+    if vectors is None and request.embeddings is not None:
+        vectors = request.embeddings.matrix
+    if vectors is not None:
+        report["coverage"] = _coverage(vectors, picked, rows if sampler is not None else np.arange(len(data)), weights, request)
     return Selection(_table(data, picked, weights), describe_dataset(data), job, report, data=data)
 
 
@@ -151,7 +170,9 @@ def _sampler(request: Request) -> tuple[Plugin | None, Sampler | None]:
     plugin = parse("samplers", request.sampler) if isinstance(request.sampler, str) else Plugin.of("samplers", request.sampler)
     if request.budget is None:
         raise UsageError(f'Sampler "{plugin.name}" needs a --budget, such as --budget 30% or --budget 5000.')
-    return plugin, plugin.build()
+    if request.narrow is None:
+        return plugin, plugin.build()
+    return plugin, narrowing.narrowed(plugin.build(), request.narrow, request.narrow_with)
 
 
 def _by(request: Request, plugin: Plugin | None, sampler: Sampler | None, columns: Candidates) -> str | None:
@@ -161,7 +182,10 @@ def _by(request: Request, plugin: Plugin | None, sampler: Sampler | None, column
         odd = "--by" if request.by is not None else "--keep" if request.keep is not None else None
         if odd:
             reads = ", ".join(sampler.requires) or "no column"
-            raise UsageError(f'Sampler "{plugin.name}" reads {reads}, not a score of your choice. Leave out {odd}.')
+            raise UsageError(
+                f'Sampler "{plugin.name}" reads {reads}, not a score of your choice. Leave out {odd}, '
+                "or let only the best rows by it through to the sampler: --narrow 50%."
+            )
         return None
     if request.by is not None:
         return request.by
@@ -188,6 +212,32 @@ def _direction(request: Request, sampler: Sampler | None, by: str | None, column
         _score(by, columns)  # a name that is nowhere is what is wrong, not the missing end of it
         raise UsageError(f'Which end of "{by}" is to be kept? Add --keep high, --keep low or --keep middle.')
     return keep or "high", sign
+
+
+def _fits(plugin: Plugin | None, sampler: Sampler | None, columns: Mapping[str, NDArray[Any]], n: int, k: int) -> int | None:
+    """The bytes that the sampler will need, where it says so; refused here where they are more than there are."""
+    if plugin is None or sampler is None:
+        return None
+    if isinstance(sampler, narrowing.Narrowed):
+        sampler.require_room(n, k)
+    needed = narrowing.memory_needed(sampler, n, columns["embedding"].shape[1] if "embedding" in columns else 0, k)
+    narrowing.require_memory(plugin.name, needed)
+    return needed
+
+
+def _coverage(
+    vectors: NDArray[Any], picked: NDArray[np.int64], candidates: NDArray[np.int64], weights: NDArray[np.float64], request: Request
+) -> dict[str, Any]:
+    """How well the picked rows stand for the candidates; rows without a vector are left out of both."""
+    from curate.index.coverage import report
+
+    if vectors.dtype.kind == "f":
+        known = np.concatenate([np.isfinite(vectors[first : first + BLOCK, 0]) for first in range(0, len(vectors), BLOCK)])
+        placed = known[picked]
+        picked, weights, candidates = picked[placed], weights[placed], candidates[known[candidates]]
+    if not len(picked):
+        return {}
+    return report(vectors, picked, candidates, weights, KeyedRandom(request.seed, "coverage"))
 
 
 def _narrowed(data: Dataset, request: Request, where: Expression | None, columns: Candidates) -> NDArray[np.int64]:
@@ -317,6 +367,7 @@ def _used_scores(sampler: Sampler | None, by: str | None, where: Expression | No
 
 def _job(request: Request, plugin: Plugin | None, sampler: Sampler | None, keep: str | None, used: Mapping[str, Any]) -> dict[str, Any]:
     within = request.within if isinstance(request.within, Selection) or request.within is None else Selection.open(request.within)
+    sampler = sampler.then if isinstance(sampler, narrowing.Narrowed) else sampler
     return {
         "sampler": plugin.method if plugin else None,
         "sampler_options": options_of(sampler) if sampler is not None else {},
@@ -331,7 +382,10 @@ def _job(request: Request, plugin: Plugin | None, sampler: Sampler | None, keep:
         "nan": request.nan,
         "seed": request.seed,
         "scores": used,
-    } | ({"embeddings": request.embeddings.about()} if request.embeddings is not None else {})
+    } | (
+        ({"embeddings": request.embeddings.about()} if request.embeddings is not None else {})
+        | ({"narrow": str(request.narrow), "narrow_with": request.narrow_with} if request.narrow is not None else {})
+    )
 
 
 def _digest(rows: NDArray[np.int64]) -> str:

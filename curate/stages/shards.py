@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
 import numpy as np
@@ -17,16 +17,22 @@ from curate.disk import write_whole
 from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Opens, ReadsTarget, Scorer, Shard, State
+from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
-RUN_SIGNALS: Final = ("dynamics", "eval", "probs")
-ROW_SIGNALS: Final = ("text", "embedding")
+if TYPE_CHECKING:
+    from curate.signals.runs import Run
+
+RUN_SIGNALS: Final = ("dynamics", "eval", "probs", "swept")
+ROW_SIGNALS: Final = ("text", "question", "answer", "embedding")
 NEIGHBOURS: Final = "neighbours"
 CONTENT: Final = "content"
 TARGET: Final = "target."
+SWEPT: Final = "swept."
 NOT_PRESENTED: Final = "not_presented"
+NO_GRADIENT: Final = "no_gradient"  # the model saw the row, but what came out was not finite
+ANSWERS: Final = "answers"  # the folder within a score's for what a server was paid to say
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -48,7 +54,10 @@ class ShardTask:
     borrowed: Path | None
     states: tuple[State | None, ...] = ()
     device: str = "cpu"
+    swept: str | None = None  # the table of the run that holds what the scorer saw at the checkpoints
     embeddings: Path | None = None
+    threads: int | None = None
+    max_requests: int | None = None
 
     @property
     def is_portable(self) -> bool:
@@ -77,23 +86,28 @@ class ShardTask:
         own = {name: self._of_row(name) for name in own_names}
         made = []
         for seed, run in zip(self.seeds, runs, strict=True):
-            columns = own | (run.columns(wanted, self.first, self.stop) if run is not None else {})
+            columns = own | (self._of_run(run, wanted) if run is not None else {})
             for column in columns.values():
                 column.flags.writeable = False
             made.append(Shard(rows, columns, seed))
         return made
+
+    def _of_run(self, run: "Run", names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        swept = [name for name in names if name.startswith(SWEPT)]
+        found = run.columns([name for name in names if name not in swept], self.first, self.stop)
+        return found | (run.swept(self.swept, swept, self.first, self.stop) if self.swept is not None else {})
 
     def _of_row(self, name: str) -> NDArray[Any]:
         if self.embeddings is not None and name == "embedding":
             return Embeddings.open(self.embeddings).matrix[self.first : self.stop].copy()
         if self.embeddings is not None and name.startswith(NEIGHBOURS):
             return _of_graph(self.embeddings, self.data, name, self.first, self.stop)
-        return _of_data(self.data, name, self.first, self.stop)
+        return of_data(self.data, name, self.first, self.stop)
 
     def target_shard(self) -> Shard:
         """The rows as a part of the target, where `data` is that: the columns bear the names by which scorers ask for them."""
         names = [name for name in self.built().requires if name.startswith(TARGET)]
-        columns = {name: _of_data(self.data, name.removeprefix(TARGET), self.first, self.stop) for name in names}
+        columns = {name: of_data(self.data, name.removeprefix(TARGET), self.first, self.stop) for name in names}
         for column in columns.values():
             column.flags.writeable = False
         return Shard(np.arange(self.first, self.stop), columns)
@@ -119,7 +133,10 @@ class _Held:
         if self.scorer is None or key != self.key:
             self.let_go()
             scorer = task.built()
+            if isinstance(scorer, Pays) and scorer.server is not None:
+                scorer.answers_in(task.path.parent / ANSWERS, task.max_requests)
             if isinstance(scorer, Opens):
+                set_threads(task.threads)
                 Finalize(None, self.let_go, exitpriority=1)  # a worker's last scorer is closed when the worker ends
                 scorer.open(task.device)
             self.scorer, self.key = scorer, key
@@ -167,8 +184,8 @@ def require_known_signals(
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, label, content, text, embedding, neighbours@K, neighbours.label@K, "
-                "neighbours.distance@K, target.text, target.embedding."
+                "There are: dynamics.*, eval.*, probs.final, swept.*, label, content, text, question, answer, embedding, neighbours@K, "
+                "neighbours.label@K, neighbours.distance@K, target.text, target.embedding."
             )
         if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
             _require_embeddings(name, data, has_embeddings)
@@ -191,6 +208,11 @@ def _require_embeddings(name: str, data: Dataset, has_embeddings: bool) -> None:
 def _require_modality(name: str, kind: str, data: Dataset, option: str) -> None:
     if kind == "text" and data.modality not in ("text", "text_pair", "chat"):
         raise ColumnError(f'Scorer "{name}" reads text, but "{data.source}" is {data.modality} data. Name a text column with {option}.')
+    if kind in ("question", "answer") and data.modality not in ("text_pair", "chat"):
+        raise ColumnError(
+            f'Scorer "{name}" reads questions and answers, but "{data.source}" is {data.modality} data. '
+            f"Name two text columns with {option} QUESTION,ANSWER, or one of conversations."
+        )
     if kind == "embedding" and data.modality not in ("embedding", "table"):
         raise ColumnError(
             f'Scorer "{name}" reads embeddings, but "{data.source}" is {data.modality} data. Name a vector column with {option}.'
@@ -200,6 +222,14 @@ def _require_modality(name: str, kind: str, data: Dataset, option: str) -> None:
 def neighbours_read(requires: Iterable[str]) -> int:
     """How many neighbours a scorer asks for, 0 where it asks for none."""
     return max((int(name.partition("@")[2]) for name in requires if name.startswith(NEIGHBOURS)), default=0)
+
+
+def set_threads(threads: int | None) -> None:
+    """As many threads as the job was started with: another number could round otherwise."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def is_row_local(scorer: Scorer) -> bool:
@@ -291,9 +321,10 @@ def _borrowed(task: ShardTask) -> dict[str, NDArray[Any]]:
     full = task.shards()
     fresh = _score(task, [_subset(shard, np.flatnonzero(~found)) for shard in full]) if not found.all() else {}
     columns = {}
-    for name in old.columns(task.name):
+    for name in [*old.columns(task.name), *(["status"] if "status" in fresh else [])]:
         values = as_numpy(old.table(task.name).column(name).combine_chunks())[source]
         if name in fresh:
+            values = np.where(values == None, "", values) if name == "status" else values  # noqa: E711  # elementwise, on objects
             values = values.astype(fresh[name].dtype)
             values[~found] = fresh[name]
         columns[name] = values
@@ -308,7 +339,10 @@ def _table(task: ShardTask, columns: Mapping[str, NDArray[Any]]) -> tuple[pa.Tab
     n = task.stop - task.first
     score = np.array(columns["score"], np.float32)
     status = np.full(n, None, object)
-    status[np.isnan(score)] = NOT_PRESENTED
+    said = np.asarray(columns.get("status", np.full(n, "")), object)
+    without = np.isnan(score)
+    silent = NOT_PRESENTED if task.swept is None else NO_GRADIENT
+    status[without] = np.where(said[without] == "", silent, said[without])
     for row, why in task.failed.items():
         score[row - task.first] = np.nan
         status[row - task.first] = why
@@ -316,7 +350,7 @@ def _table(task: ShardTask, columns: Mapping[str, NDArray[Any]]) -> tuple[pa.Tab
     if task.data.id is not None:
         arrays["id"] = task.data.column(task.data.id).slice(task.first, n).combine_chunks()
     arrays |= {"score": pa.array(score, from_pandas=True), "status": pa.array(status, pa.string())}
-    arrays |= {name: _arrow(np.asarray(values)) for name, values in columns.items() if name != "score"}
+    arrays |= {name: _arrow(np.asarray(values)) for name, values in columns.items() if name not in ("score", "status")}
     reasons, counts = np.unique(status[status != None].astype(str), return_counts=True)  # noqa: E711  # elementwise, on objects
     return pa.table(arrays), {str(reason): int(count) for reason, count in zip(reasons, counts, strict=True)}
 
@@ -325,13 +359,15 @@ def _arrow(values: NDArray[Any]) -> pa.Array:
     return pa.array(values, pa.string()) if values.dtype.kind in "OUS" else as_arrow(values)
 
 
-def _of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
+def of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
     if name == "label":
         return data.labels[first:stop].copy()
     if name == "embedding":
         return data.matrix(first, stop)
     if name == CONTENT:
         return content_hashes(data, first, stop)
+    if name in ("question", "answer"):
+        return np.array([pair[name == "answer"] for pair in data.exchanges(first, stop)], object)
     return np.array([text or "" for text in data.texts(first, stop)], object)
 
 

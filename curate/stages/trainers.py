@@ -33,7 +33,10 @@ WATCHED_ROWS: Final = 2_000  # on so many test rows
 def plan(data: Dataset, options: RunOptions) -> "tuple[Proxy, Recipe]":
     """The model and recipe of every training; ColumnError where the labels cannot train a classifier."""
     running.require_labels(data, "compare")
-    return running.plan_recipe(replace(options, schedule=options.schedule or SCHEDULE), data, None)
+    proxy, recipe = running.plan_recipe(replace(options, schedule=options.schedule or SCHEDULE), data, None)
+    if proxy.loss_only:
+        raise UsageError(f'compare trains classifiers, and "{options.model}" is none. Use hf:NAME, or a training of your own with --train.')
+    return proxy, recipe
 
 
 class FitFailed(Exception):

@@ -2,36 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from curate.distill.networks import NETWORKS, ConvNet, Convolution, InstanceNorm, MeanPool, Network, build, seeded
+from curate.distill.networks import NETWORKS, ConvNet, Network, build
 from curate.errors import InputError, UnknownNameError
+from curate.signals.training import seeded
 
 
 def test_the_cifar_convnet_has_the_published_number_of_weights():
     assert sum(p.numel() for p in ConvNet((3, 32, 32), 10).parameters()) == 320_010
     assert sum(p.numel() for p in ConvNet((3, 32, 32), 100).parameters()) == 504_420
     assert sum(p.numel() for p in ConvNet((3, 64, 64), 200).parameters()) == 857_160
-
-
-@pytest.mark.parametrize("padding", [1, 3])
-def test_the_matrix_product_is_the_convolution(padding):
-    ours = Convolution(3, 5, padding)
-    x = torch.randn(2, 3, 7, 9)
-
-    torch.testing.assert_close(ours(x), nn.functional.conv2d(x, ours.weight, ours.bias, padding=padding))
-
-
-def test_instance_norm_is_group_norm_with_a_group_a_channel():
-    ours, x = InstanceNorm(4), torch.randn(3, 4, 5, 5)
-    nn.init.normal_(ours.weight)
-    nn.init.normal_(ours.bias)
-
-    torch.testing.assert_close(ours(x), nn.functional.group_norm(x, 4, ours.weight, ours.bias), atol=1e-5, rtol=1e-5)
-
-
-def test_mean_pooling_leaves_an_odd_border_out():
-    x = torch.randn(2, 3, 7, 6)
-
-    torch.testing.assert_close(MeanPool()(x), nn.functional.avg_pool2d(x, 2))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 20, 33)], ids=str)

@@ -5,12 +5,15 @@ import sys
 import numpy as np
 import pytest
 
-from curate.index import neighbours
 from curate.index.neighbours import nearest_by_distance, nearest_by_product
 
 
 def cloud(n=300, d=6, shift=0.0):
     return (np.random.default_rng(0).normal(size=(n, d)) + shift).astype(np.float32)
+
+
+def recall(rows, truth):
+    return np.mean([len(np.intersect1d(a, b)) / truth.shape[1] for a, b in zip(rows, truth, strict=True)])
 
 
 @pytest.mark.parametrize("engine", ["faiss", "numpy"])
@@ -36,16 +39,28 @@ def test_equal_rows_do_not_find_themselves(search):
 
 
 @pytest.mark.parametrize("search", [nearest_by_distance, nearest_by_product])
-def test_an_inverted_file_fills_every_place(search, monkeypatch):
+def test_an_inverted_file_fills_every_place(search):
     pytest.importorskip("faiss")
-    monkeypatch.setattr(neighbours, "FLAT", 100)
-    monkeypatch.setattr(neighbours, "A_CELL", 4)
-    x = cloud(900)
+    x = cloud(3000)
 
-    rows, _ = search(x, 60)
+    rows, _ = search(x, 60, "ivf")
 
-    assert (rows >= 0).all()
-    monkeypatch.setattr(neighbours, "FLAT", 10_000)
     truth, _ = search(x, 60)
-    recall = np.mean([len(np.intersect1d(a, b)) / 60 for a, b in zip(rows, truth, strict=True)])
-    assert recall > 0.5
+    assert (rows >= 0).all() and recall(rows, truth) > 0.5
+
+
+@pytest.mark.parametrize(("kind", "least"), [("ivfpq", 0.5), ("hnsw", 0.9)])
+@pytest.mark.parametrize("search", [nearest_by_distance, nearest_by_product])
+def test_other_indexes_find_most_and_say_exact_values(search, kind, least):
+    pytest.importorskip("faiss")
+    x = cloud(6000 if kind == "ivfpq" else 2000, d=8)
+
+    rows, values = search(x, 10, kind)
+
+    assert recall(rows, search(x, 10)[0]) > least
+    exact = (
+        np.linalg.norm(x[:50, None] - x[rows[:50]], axis=2)
+        if search is nearest_by_distance
+        else np.einsum("nkd,nd->nk", x[rows[:50]], x[:50])
+    )
+    np.testing.assert_allclose(values[:50], exact, rtol=1e-3, atol=1e-3)

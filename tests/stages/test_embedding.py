@@ -149,11 +149,12 @@ def test_texts_without_a_store_are_told_how_to_embed(texts):
         curate.select(texts, sampler="k_center", budget=5)
 
 
-def test_embeddings_that_no_sampler_reads_are_refused(texts, tmp_path):
-    curate.embed(texts, out=tmp_path / "e", dimensions=4)
+def test_embeddings_that_no_sampler_reads_serve_the_report(texts, tmp_path):
+    curate.embed(texts, out=tmp_path / "e")
 
-    with pytest.raises(UsageError, match="reads no embeddings"):
-        curate.select(texts, embeddings=tmp_path / "e", sampler="random", budget=5)
+    coverage = curate.select(texts, embeddings=tmp_path / "e", sampler="random", budget=5).report["coverage"]
+
+    assert set(coverage["kept"]) == set(coverage["random"]) and 0 < coverage["kept"]["coverage"] <= 1
 
 
 def test_embeddings_of_other_rows_are_refused(texts, tmp_path):
@@ -191,3 +192,14 @@ def test_float16_halves_the_disk_and_refuses_what_it_cannot_hold(tmp_path):
 
     with pytest.raises(DoesNotFitError, match="65504"):
         curate.embed(curate.load(1e6 * x), out=tmp_path / "large", dtype="float16")
+
+
+def test_several_shards_are_joined_once_and_mended_where_the_file_was_cut(texts, tmp_path):
+    one = curate.embed(texts, out=tmp_path / "one")
+    many = curate.embed(texts, out=tmp_path / "many", shard_rows=7)
+
+    first = many.matrix
+    assert isinstance(first, np.memmap) and np.array_equal(first, one.matrix)
+    (joined,) = (tmp_path / "many" / "kept").iterdir()
+    joined.write_bytes(joined.read_bytes()[:300])
+    assert np.array_equal(Embeddings.open(tmp_path / "many").matrix, one.matrix)

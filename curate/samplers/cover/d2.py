@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
+from curate.index.indexes import Kind
 from curate.index.neighbours import nearest_by_distance
 from curate.index.vectors import Metric, Vectors, placed
 from curate.pool import wanted_score
@@ -33,20 +34,21 @@ class D2:
     requires = ("embedding", "score")
     version = 1
 
-    def __init__(self, *, neighbours: int = 5, gamma: float = 0.1, metric: Metric = "cosine") -> None:
+    def __init__(self, *, neighbours: int = 5, gamma: float = 0.1, metric: Metric = "cosine", index: Kind = "auto") -> None:
         if neighbours < 1:
             raise OptionError(f"d2: neighbours must be 1 or more, got {neighbours}.")
         if not gamma >= 0:
             raise OptionError(f"d2: gamma must be 0 or more, got {gamma}.")
         self.neighbours, self.gamma = neighbours, gamma
         self.metric: Metric = metric
+        self.index: Kind = index
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
         score = wanted_score(pool)
-        near, distance = nearest_by_distance(placed(pool["embedding"], self.metric), self.neighbours)
+        near, distance = nearest_by_distance(placed(pool["embedding"], self.metric), self.neighbours, self.index)
         value = passed_forward(score - min(0.0, float(score.min())), near, distance)
         return filled(pick(value, near, distance, k, self.gamma), k, pool.rows, rng), np.ones(k)
 

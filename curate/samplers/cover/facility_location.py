@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
+from curate.index.indexes import Kind
 from curate.index.neighbours import nearest_by_product
 from curate.index.vectors import as_vectors, unit
 from curate.protocols import Pool, Rows
@@ -34,26 +35,30 @@ class FacilityLocation:
     requires = ("embedding",)
     version = 1
 
-    def __init__(self, *, neighbours: int = 64, weigh: bool = False) -> None:
+    def __init__(self, *, neighbours: int = 64, weigh: bool = False, index: Kind = "auto") -> None:
         if neighbours < 1:
             raise OptionError(f"facility_location: neighbours must be 1 or more, got {neighbours}.")
         self.neighbours, self.weigh = neighbours, weigh
+        self.index: Kind = index
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        similarity = similarity_graph(unit(as_vectors(pool["embedding"])), self.neighbours)
+        similarity = similarity_graph(unit(as_vectors(pool["embedding"])), self.neighbours, self.index)
         picked = greedy(similarity, k)
         picked = filled(picked, k, pool.rows, rng)
         return picked, _served(similarity, picked) if self.weigh else np.ones(k)
 
+    def memory(self, n: int, d: int, k: int) -> int:
+        return 8 * n * d + 48 * n * self.neighbours
 
-def similarity_graph(vectors: NDArray[np.float32], neighbours: int) -> "csr_array":
+
+def similarity_graph(vectors: NDArray[np.float32], neighbours: int, index: Kind = "auto") -> "csr_array":
     """The similarities of near pairs of unit vectors, symmetric, (n, n) sparse; 1 on the diagonal."""
     from scipy.sparse import csr_array, eye_array
 
-    rows, products = nearest_by_product(vectors, neighbours)
+    rows, products = nearest_by_product(vectors, neighbours, index)
     n, k = rows.shape
     there = (rows >= 0) & (products > 0)
     start = np.repeat(np.arange(n), k).reshape(n, k)

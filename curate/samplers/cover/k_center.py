@@ -51,6 +51,9 @@ class KCenter:
         inside = farthest_first(vectors[kept], k, int(np.searchsorted(kept, first)))
         return kept[inside], np.ones(k)
 
+    def memory(self, n: int, d: int, k: int) -> int:
+        return 4 * n * d * 2 + 24 * n
+
 
 def farthest_first(vectors: Vectors, k: int, start: int) -> Rows:
     """Positions of `k` rows, each the farthest from those before it, (k,) int64; pass centred vectors.

@@ -63,6 +63,9 @@ class Density:
             crowd = sketch.density(vectors, sketch.count(vectors))
         return gumbel_top_k(-np.log(crowd), pool.rows, k, rng), np.ones(k)
 
+    def memory(self, n: int, d: int, k: int) -> int:
+        return 4 * n * d + 8 * (self.repeats or 256) * (1 << 16) + 40 * n
+
     def _sketch(self, vectors: NDArray[np.float32], rng: KeyedRandom) -> Sketch:
         paper = self.variant == "paper"
         width = self.width or (1.0 if paper else OF_TYPICAL * typical_distance(vectors) or 1.0)

@@ -1,1 +1,1 @@
-"""Scorers of the text itself."""
+"""Scorers that read the text itself, most of them with a language model."""

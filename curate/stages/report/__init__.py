@@ -7,10 +7,12 @@ It needs no script of its own to show rows: put `context.cells.show(rows)` into 
 
 SECTIONS: dict[str, str] = {
     "summary": "curate.stages.report.summary:section",
+    "audit": "curate.stages.report.audit:section",
     "suspects": "curate.stages.report.suspects:section",
     "datamap": "curate.stages.report.datamap:section",
     "comparison": "curate.stages.report.comparison:section",
     "selection": "curate.stages.report.selection:section",
+    "coverage": "curate.stages.report.coverage:section",
     "galleries": "curate.stages.report.galleries:section",
     "histograms": "curate.stages.report.histograms:section",
     "overlap": "curate.stages.report.overlap:section",

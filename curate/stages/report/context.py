@@ -12,6 +12,7 @@ from curate.comparison import Comparison
 from curate.data import Dataset
 from curate.scores import Scores
 from curate.selection import Selection
+from curate.stages.audit.findings import Audit
 from curate.stages.report.cells import Cells
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Context:
     data: Dataset | None
     runs: "tuple[Run, ...]"
     cells: Cells
+    audit: Audit | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int64] | None:
@@ -60,7 +62,10 @@ class Context:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32] | None:
-        """The first run's probabilities, (n, classes): out of fold where a scorer had them made, else those of its final model."""
+        """The first run's probabilities, (n, classes): out of fold where a scorer had them made, else those of its final model; an audit's
+        are its linear probe's."""
+        if self.audit is not None:
+            return self.audit.probabilities
         for run in self.runs:
             if any(entry.file.startswith("oos-") for entry in (run.store.files("probs") if "probs" in run.store.tables else ())):
                 return run.column("probs.oos", 0, int(run.store.dataset["rows"]))
@@ -71,6 +76,8 @@ class Context:
     @cached_property
     def suspicion(self) -> tuple[NDArray[np.float64], tuple[str, ...]] | None:
         """The mean rank by the scores that find wrong labels, (n,) 0 … 1 with 1 the likeliest, NaN without a score; and their names."""
+        if self.audit is not None:
+            return None if self.audit.suspicion is None else (self.audit.suspicion, ("the linear probe", "the neighbours"))
         if self.scores is None:
             return None
         methods = {name: self.scores.about(name)["method"] for name in self.scores.names}

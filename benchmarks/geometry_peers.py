@@ -1,0 +1,131 @@
+"""The geometry beside its peers, in one process and one thread: k-means, facility location, DPP, density and coverage.
+
+    OMP_NUM_THREADS=1 python benchmarks/geometry_peers.py --out benchmarks/results/geometry_peers.txt
+
+Needs scikit-learn; apricot-select, submodlib-py and prdc where they are installed. CPU seconds and the value that the method is after; data
+are drawn: Gaussians about as many centres as there are clusters.
+"""
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from curate.index.coverage import prdc
+from curate.index.kmeans import kmeans
+from curate.index.vectors import unit
+from curate.rng import KeyedRandom
+from curate.samplers.cover.dpp import Matrix, greedy_map
+from curate.samplers.cover.facility_location import greedy, similarity_graph
+
+RNG = KeyedRandom(0, "bench")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=None)
+    arguments = parser.parse_args()
+    lines = [*k_means(), *facility_location(), *dpp(), *density_and_coverage()]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text)
+
+
+def k_means() -> list[str]:
+    from sklearn.cluster import KMeans
+
+    lines = []
+    for n, d, k in ((50_000, 64, 50), (50_000, 64, 200)):
+        x = blobs(n, d, 2 * k)
+        ours = timed(lambda x=x, k=k: kmeans(x, k, RNG).inertia / len(x))
+        theirs = timed(lambda x=x, k=k: KMeans(k, n_init=1, random_state=0, max_iter=25).fit(x).inertia_ / len(x))
+        lines += table(f"k-means, n={n:,} d={d} K={k}: inertia a row", {"curate": ours, "scikit-learn": theirs})
+    return lines
+
+
+def facility_location() -> list[str]:
+    x = unit(blobs(5000, 64, 100))
+    dense = np.maximum(x @ x.T, 0)
+
+    def value(picked: np.ndarray) -> float:
+        return float(dense[:, picked].max(axis=1).mean())
+
+    found = {"curate (64 neighbours)": timed(lambda: value(greedy(similarity_graph(x, 64), 250)))}
+    found["curate (200 neighbours)"] = timed(lambda: value(greedy(similarity_graph(x, 200), 250)))
+    if importlib.util.find_spec("apricot"):
+        from apricot import FacilityLocationSelection
+
+        def apricot(m: int) -> np.ndarray:
+            return FacilityLocationSelection(m, metric="precomputed", optimizer="lazy").fit(dense.astype(np.float64)).ranking
+
+        apricot(3)  # numba compiles
+        found["apricot, lazy"] = timed(lambda: value(apricot(250)))
+    if importlib.util.find_spec("submodlib"):
+        from submodlib import FacilityLocationFunction
+
+        def submodlib() -> np.ndarray:
+            function = FacilityLocationFunction(n=5000, mode="dense", sijs=dense, separate_rep=False)
+            return np.array([row for row, _ in function.maximize(budget=250, optimizer="LazyGreedy", show_progress=False)])
+
+        found["submodlib, lazy"] = timed(lambda: value(submodlib()))
+    found["random"] = timed(lambda: value(np.random.default_rng(0).choice(5000, 250, replace=False)))
+    return table("facility location, n=5,000 d=64, 250 picks: mean similarity to the nearest pick, similarities included", found)
+
+
+def dpp() -> list[str]:
+    x = unit(blobs(2000, 384, 100)).astype(np.float64)
+    kernel = x @ x.T + 1e-3 * np.eye(2000)
+
+    def value(picked: np.ndarray) -> float:
+        return float(np.linalg.slogdet(kernel[np.ix_(picked, picked)])[1])
+
+    found = {"curate": timed(lambda: value(greedy_map(Matrix(kernel), 100)))}
+    if importlib.util.find_spec("submodlib"):
+        from submodlib import LogDeterminantFunction
+
+        def submodlib() -> np.ndarray:
+            function = LogDeterminantFunction(n=2000, mode="dense", lambdaVal=0, sijs=kernel)
+            return np.array([row for row, _ in function.maximize(budget=100, optimizer="NaiveGreedy", show_progress=False)])
+
+        found["submodlib"] = timed(lambda: value(submodlib()))
+    found["random"] = timed(lambda: value(np.random.default_rng(0).choice(2000, 100, replace=False)))
+    return table("DPP, n=2,000 d=384, 100 picks: log determinant", found)
+
+
+def density_and_coverage() -> list[str]:
+    real, fake = np.random.default_rng(0).normal(size=(2, 4000, 64)).astype(np.float32)
+    found = {"curate": timed(lambda: prdc(real, fake, 5)["coverage"])}
+    if importlib.util.find_spec("prdc"):
+        from prdc import compute_prdc
+
+        found["prdc"] = timed(lambda: float(compute_prdc(real, fake, nearest_k=5)["coverage"]))
+    return table("density and coverage, 4,000 against 4,000, d=64: coverage", found)
+
+
+def blobs(n: int, d: int, centres: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(centres, d))[rng.integers(0, centres, n)] + rng.normal(size=(n, d))).astype(np.float32)
+
+
+def timed(work: Callable[[], float]) -> tuple[float, float]:
+    """The best CPU seconds of three, and what came out."""
+    best, found = np.inf, 0.0
+    for _ in range(3):
+        start = time.process_time()
+        found = work()
+        best = min(best, time.process_time() - start)
+    return best, found
+
+
+def table(head: str, found: dict[str, tuple[float, float]]) -> list[str]:
+    ours = next(iter(found.values()))[0]
+    rows = [f"{name:24} {seconds:8.3f} s  {seconds / ours:6.1f} x  {value:.6g}" for name, (seconds, value) in found.items()]
+    return [head, *rows, ""]
+
+
+if __name__ == "__main__":
+    main()

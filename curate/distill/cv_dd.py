@@ -1,0 +1,136 @@
+"""CV-DD: a committee of teachers votes on every image, the better ones with more weight.
+
+"Dataset Distillation via Committee Voting" (CV-DD); official code Jiacheng8/CV-DD.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from curate.disk import write_json
+from curate.distill.decoupled import AbstractDecoupled, real_starts, recovered
+from curate.distill.evaluation import TrainingSet, train
+from curate.distill.recovery import Voter
+from curate.distill.teachers import accuracy
+from curate.errors import OptionError
+from curate.protocols import RealImages, Training
+from curate.rng import KeyedRandom
+
+VOTE_TEMPERATURE: Final = 5.0  # of the priors, in points of accuracy, for the loss (official)
+LABEL_TEMPERATURE: Final = 10.0  # and for the labels
+LABEL_BATCH: Final = 8  # images whose statistics a teacher labels by: half of the official student's batch
+PRIOR_ROWS: Final = 2_000
+STUDENT: Final = Training(lr=0.05, width=16)  # what the priors are measured with
+
+
+class CVDD(AbstractDecoupled):
+    """A committee of unlike teachers: images and labels that suit no single architecture, for students of any.
+
+    As SRe2L++ from real images of middling loss, with the loss sum_m w_m (cross entropy + r_bn x statistics)_m over two voters a group:
+    w = softmax(prior / 5). Group k is voted on by the k-th pair of the committee in order, over again after the last; a single group by
+    the two best. `prior` is what each teacher is worth in points of accuracy: "distilled", as published, is the accuracy on real rows of
+    a network trained on one group of images recovered with that teacher alone; "accuracy" its own; "equal" gives all the same.
+
+    Soft labels are the sum of all teachers' logits weighted by softmax(prior / 10), at `temperature`, with the teachers in *training* mode:
+    batch-specific soft labels, normalised by the statistics of the synthetic images, eight at a time, and not of the real ones. The
+    official student asks for them anew in every (mixed) batch; a set that is exported has one label an image, made once.
+
+    The published committee (ResNet-18 and -50, DenseNet-121, ShuffleNet, MobileNet, 4,000 iterations) is for a GPU; ours are small members
+    of four families. Cost: as SRe2L with two voters, and the priors: one group and one small network a teacher.
+    """
+
+    name: ClassVar[str] = "cv_dd"
+
+    def __init__(
+        self,
+        *,
+        teachers: tuple[str, ...] = ("resnet", "mobilenet", "vgg", "convnet"),
+        prior: Literal["distilled", "accuracy", "equal"] = "distilled",
+        teacher_epochs: int | None = None,
+        iterations: int | None = None,
+        lr_img: float = 0.25,
+        r_bn: float = 0.01,
+        jitter: int | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(teachers, teacher_epochs, iterations, lr_img, r_bn, jitter, temperature)
+        if len(teachers) < 2:
+            raise OptionError(f"cv_dd: a committee has two teachers or more, got {len(teachers)}. `sre2l` works with one.")
+        self.teachers = tuple(teachers)
+        self.prior: Literal["distilled", "accuracy", "equal"] = prior
+        self._priors: dict[str, float] = {}
+
+    def _names(self) -> Sequence[str]:
+        return self.teachers
+
+    def _voters_a_group(self) -> int:
+        return 2
+
+    def _images(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Tensor:
+        self._priors = self._measured(data, teachers, rng)
+        votes = {pair: self._votes(pair, teachers) for pair in itertools.combinations(self.teachers, 2)}
+        starts = real_starts(data, ipc, list(teachers.values()))
+        voters = [votes[pair] for pair in self._pairs(ipc)]
+        return recovered(self.name, data, starts, voters, self._recipe(), rng.child("recover")).flatten(0, 1)
+
+    def _pairs(self, groups: int) -> list[tuple[str, str]]:
+        """Who votes on each group: all pairs in turn; the two best where there is one group only."""
+        pairs = list(itertools.combinations(self.teachers, 2))
+        if groups == 1:
+            return [max(pairs, key=lambda pair: self._priors[pair[0]] + self._priors[pair[1]])]
+        return [pairs[place % len(pairs)] for place in range(groups)]
+
+    def _votes(self, names: Sequence[str], teachers: dict[str, nn.Module]) -> tuple[Voter, ...]:
+        return tuple(Voter(teachers[name], weight) for name, weight in zip(names, self._weights(names, VOTE_TEMPERATURE), strict=True))
+
+    def _weights(self, names: Sequence[str], temperature: float) -> list[float]:
+        priors = torch.tensor([self._priors[name] for name in names], dtype=torch.float64)
+        return [float(weight) for weight in torch.softmax(priors / temperature, 0)]
+
+    def _soft_labels(self, images: Tensor, teachers: dict[str, nn.Module]) -> Tensor:
+        weights = self._weights(self.teachers, LABEL_TEMPERATURE)
+        votes = [weight * batch_logits(teachers[name], images) for name, weight in zip(self.teachers, weights, strict=True)]
+        return torch.softmax(torch.stack(votes).sum(0) / self.temperature, 1)
+
+    def _measured(self, data: RealImages, teachers: dict[str, nn.Module], rng: KeyedRandom) -> dict[str, float]:
+        """What each teacher is worth, in points of accuracy; kept in the folder."""
+        if self.prior == "equal":
+            return dict.fromkeys(teachers, 0.0)
+        path = data.folder / "priors.json"
+        if path.is_file():
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        rows = torch.from_numpy(np.sort(np.argsort(rng.child("prior").uniform(data.rows), kind="stable")[:PRIOR_ROWS])).to(data.device)
+        images, labels = data.images[rows], data.labels[rows]
+        if self.prior == "accuracy":
+            found = {name: 100 * accuracy(module, images, labels) for name, module in teachers.items()}
+        else:
+            found = {name: 100 * self._worth(name, module, data, images, labels, rng) for name, module in teachers.items()}
+        write_json(path, found)
+        return found
+
+    def _worth(self, name: str, module: nn.Module, data: RealImages, images: Tensor, labels: Tensor, rng: KeyedRandom) -> float:
+        """The accuracy on real rows of a small network trained on one group that this teacher alone recovered and labelled."""
+        voters = (Voter(module),)
+        made = recovered(f"prior-{name}", data, real_starts(data, 1, [module]), [voters], self._recipe(), rng.child("prior", name))[0]
+        known = TrainingSet(made, torch.softmax(batch_logits(module, made) / self.temperature, 1))
+        with data.progress.task(f"weigh {name}", STUDENT.steps, "steps") as task:
+            return train(known, STUDENT, STUDENT.network, [rng.seed], task).accuracies(images, labels)[0]
+
+
+def batch_logits(module: nn.Module, images: Tensor) -> Tensor:
+    """Logits by the statistics of the images themselves, some eight at a time, (n, classes); the teacher is left as it was."""
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None  # statistics of the batch alone, and none to be moved
+        with torch.no_grad():
+            return torch.cat([module(part) for part in torch.tensor_split(images, max(1, len(images) // LABEL_BATCH))])
+    finally:
+        for norm, (mean, var) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, var

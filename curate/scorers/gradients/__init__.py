@@ -1,0 +1,1 @@
+"""Scorers that read gradients of the run's model at its checkpoints."""

@@ -1,0 +1,59 @@
+"""What scoring with a language model is going to cost, told before it starts: requests to a server, or seconds here."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from curate.data import Dataset
+from curate.errors import OptionError
+from curate.progress import Progress
+from curate.protocols import Opens, Pays, Scorer, Shard
+from curate.stages import shards
+from curate.stages.shards import ShardTask
+
+STEP = 4096  # rows of which the texts are held at a time
+TIMED = 48  # rows that stand for all, spread over the data so that long and short ones are among them
+
+
+def announce_requests(name: str, scorer: Scorer, tasks: Sequence[ShardTask], progress: Progress) -> None:
+    """Says how many requests are going to be sent, at most; OptionError where that is more than was allowed, before the first is."""
+    assert isinstance(scorer, Pays), "only such scorers are asked"
+    tasks[0].path.parent.mkdir(parents=True, exist_ok=True)
+    scorer.answers_in(tasks[0].path.parent / shards.ANSWERS, tasks[0].max_requests)
+    requests, tokens = requests_of(scorer, ((task.data, task.first, task.stop) for task in tasks))
+    limit = tasks[0].max_requests
+    if limit is not None and requests > limit:
+        raise OptionError(
+            f"{name} needs {requests:,} requests (about {tokens:,} tokens) to {scorer.server}, --max-requests allows {limit:,}. "
+            "Allow more, or score fewer rows with --limit."
+        )
+    progress.note(
+        f"{name}: {requests:,} requests to {scorer.server}, about {tokens:,} tokens; answers that are there already are not asked again."
+    )
+
+
+def requests_of(scorer: Pays, ranges: "Sequence[tuple[Dataset, int, int]] | Iterator[tuple[Dataset, int, int]]") -> tuple[int, int]:
+    """Requests and tokens that the texts of these row ranges would need."""
+    requests = tokens = 0
+    for data, first, stop in ranges:
+        for start in range(first, stop, STEP):
+            more = scorer.requests_for([text or "" for text in data.texts(start, min(start + STEP, stop))])
+            requests, tokens = requests + more[0], tokens + more[1]
+    return requests, tokens
+
+
+def scoring_seconds(data: Dataset, scorer: Scorer, device: str) -> float:
+    """Seconds that a scorer which reads nothing but the rows will take, from timing it on some of them."""
+    assert isinstance(scorer, Opens), "only such scorers are timed"
+    rows = np.unique(np.linspace(0, len(data) - 1, TIMED).astype(np.int64))
+    few = data.select(rows)
+    columns: dict[str, Any] = {name: shards.of_data(few, name, 0, len(few)) for name in scorer.requires}
+    scorer.open(device)
+    try:
+        started = time.perf_counter()
+        scorer.score(Shard(rows, columns), None)
+        return (time.perf_counter() - started) / len(rows) * len(data)
+    finally:
+        scorer.close()

@@ -1,0 +1,177 @@
+"""What a distilled set is worth: fresh networks trained on it, on real rows of as many bytes, and on everything, in equal steps."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from curate.plugins import parse, part
+from curate.pool import ArrayPool
+from curate.progress import Progress, Task
+from curate.protocols import Rows, Training
+from curate.rng import KeyedRandom
+from curate.synthetic import DISTILLED, EVALUATION, EVERYTHING, RANDOM, SCHEMA, Synthetic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EQUAL_COUNT: Final = "random, as many images"
+SOFT_RANDOM: Final = "random, taught"
+SELECTED: Final = ("k_center", "herding")
+LABEL_BYTES: Final = 8
+RATES: Final = (0.01, 0.05)  # what a real set is tried at besides a learned rate, which was learned for other images
+
+
+class Asked(Protocol):
+    """What of a request the evaluation reads."""
+
+    @property
+    def seeds(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def ipc(self) -> int: ...
+
+    @property
+    def networks(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Set:
+    """A set to train on: what it is called, its labels, its bytes, and how to make it when its turn comes."""
+
+    name: str
+    labels: str
+    size: int
+    bytes: int
+
+
+def worth_of(made: Synthetic, images: Any, test: "tuple[Tensor, Tensor]", asked: Asked, progress: Progress) -> None:
+    """Fills the store's table `evaluation`, a file a set and network, each whole once it is there.
+
+    Real rows are drawn class by class; random ones anew for every seed. "random" has as many stored bytes as the distilled set: pixels of
+    real rows are a byte each, those of synthetic ones four. "taught" rows bear the mean prediction of the networks trained on everything,
+    so that what soft labels alone bring is seen. Where a rate was learned, real sets are also tried at 0.01 and 0.05 with one seed, and
+    the best is used: in their favour, on the test set.
+    """
+    training = made.training
+    networks = tuple(dict.fromkeys((training.network, *asked.networks)))
+    bench = _Bench(made, images, test, asked)
+    todo = [(network, one) for network in networks for one in bench.sets(extra=network != training.network)]
+    done = {entry.file for entry in made.store.files(EVALUATION)}
+    todo = [(network, one) for network, one in todo if _file(network, one) not in done]
+    with progress.task(f"test {len(todo)} sets", len(todo) * training.steps * asked.seeds, "steps") as task:
+        for network, one in todo:
+            started, cpu = time.perf_counter(), time.process_time()
+            rows = bench.test(one, network, task)
+            made.store.add_shard(EVALUATION, _file(network, one), pa.Table.from_pylist(rows, SCHEMA))
+            made.store.log("test", set=one.name, network=network, wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
+
+
+def _file(network: str, one: Set) -> str:
+    order = (DISTILLED, EQUAL_COUNT, RANDOM, SOFT_RANDOM, *SELECTED, EVERYTHING).index(one.name)
+    return f"{network}-{order}-{one.name.replace(', ', '-').replace(' ', '-')}-{one.labels}.arrow"
+
+
+class _Bench:
+    def __init__(self, made: Synthetic, images: Any, test: "tuple[Tensor, Tensor]", asked: Asked) -> None:
+        self.evaluation = part("distillers", "evaluation")
+        self.distilled, self.images, self.test_set = made.read(), images, test
+        self.training = made.training
+        self.seeds = [asked.seed + i for i in range(asked.seeds)]
+        self.rng = KeyedRandom(asked.seed, "worth")
+        labels = images.labels.cpu().numpy()
+        self.members = [np.flatnonzero(labels == code) for code in range(images.classes)]
+        self.rows = len(self.distilled.images)
+        values = self.distilled.images[0].size
+        soft = 4 * images.classes if self.distilled.soft_labels is not None else 0
+        self.bytes = self.rows * (4 * values + LABEL_BYTES + soft)
+        self.real_bytes = values + LABEL_BYTES
+        self.few = [min(asked.ipc, len(rows)) for rows in self.members]
+        self.many = [min(max(asked.ipc, self.bytes // self.real_bytes // images.classes), len(rows)) for rows in self.members]
+        self.taught: Any = None
+
+    def sets(self, *, extra: bool) -> Iterator[Set]:
+        """What is trained on; on further architectures only what the question is about."""
+        soft = self.distilled.soft_labels is not None
+        yield Set(DISTILLED, "soft" if soft else "hard", self.rows, self.bytes)
+        if soft:
+            yield Set(DISTILLED, "hard", self.rows, self.bytes - 4 * self.rows * self.images.classes)
+        yield self._real(EQUAL_COUNT, self.few)
+        yield self._real(RANDOM, self.many)
+        if not extra:
+            yield Set(SOFT_RANDOM, "soft", sum(self.few), sum(self.few) * (self.real_bytes + 4 * self.images.classes))
+            for name in SELECTED:
+                yield self._real(name, self.many)
+        yield self._real(EVERYTHING, [len(rows) for rows in self.members])
+
+    def test(self, one: Set, network: str, task: Task) -> list[dict[str, Any]]:
+        """A line a seed."""
+        known, training = self._made(one, network, task), self.training
+        if one.name != DISTILLED and self.distilled.rate is not None:
+            training = self._best_rate(known, network, task)
+        found = self.evaluation.train(known, training, network, self.seeds, task).accuracies(*self.test_set)
+        about = {"set": one.name, "labels": one.labels, "network": network, "rows": one.size, "bytes": one.bytes, "lr": training.lr}
+        return [{**about, "seed": seed, "accuracy": accuracy} for seed, accuracy in zip(self.seeds, found, strict=True)]
+
+    def _best_rate(self, known: Any, network: str, task: Task) -> Training:
+        one_set = replace(known, images=known.images[: known.size], targets=known.targets[: known.size], sets=1)
+        tried = [replace(self.training, lr=lr) for lr in (self.training.lr, *RATES)]
+        accuracies = [
+            self.evaluation.train(one_set, training, network, self.seeds[:1], _Unwatched()).accuracies(*self.test_set)[0]
+            for training in tried
+        ]
+        return tried[int(np.argmax(accuracies))]
+
+    def _real(self, name: str, sizes: list[int]) -> Set:
+        return Set(name, "hard", sum(sizes), sum(sizes) * self.real_bytes)
+
+    def _made(self, one: Set, network: str, task: Task) -> Any:
+        import torch
+
+        classes, device = self.images.classes, self.images.images.device
+        if one.name == DISTILLED:
+            x = self.images.transform.apply(torch.from_numpy(self.distilled.images).to(device))
+            if one.labels == "soft":
+                return self.evaluation.TrainingSet(x, torch.from_numpy(self.distilled.soft_labels).to(device))
+            return self.evaluation.TrainingSet.hard(x, torch.from_numpy(self.distilled.labels).to(device), classes)
+        if one.name == EVERYTHING:
+            return self.evaluation.TrainingSet.hard(self.images.images, self.images.labels, classes)
+        if one.name in SELECTED:
+            rows = torch.from_numpy(self._selected(one.name))
+            return self.evaluation.TrainingSet.hard(self.images.images[rows], self.images.labels[rows], classes)
+        sizes = self.many if one.name == RANDOM else self.few
+        drawn = torch.from_numpy(np.concatenate([self._drawn(sizes, seed) for seed in self.seeds]))
+        x = self.images.images[drawn]
+        if one.name == SOFT_RANDOM:
+            return self.evaluation.TrainingSet(x, self._teacher(network, task).probabilities(x), len(self.seeds))
+        return self.evaluation.TrainingSet.hard(x, self.images.labels[drawn], classes, len(self.seeds))
+
+    def _teacher(self, network: str, task: Task) -> Any:
+        everything = self.evaluation.TrainingSet.hard(self.images.images, self.images.labels, self.images.classes)
+        return self.evaluation.train(everything, self.training, network, self.seeds[:1], _Unwatched())
+
+    def _drawn(self, sizes: list[int], seed: int) -> Rows:
+        keys = KeyedRandom(seed, "worth", RANDOM)
+        picked = [rows[np.argsort(keys.uniform(rows), kind="stable")[:size]] for rows, size in zip(self.members, sizes, strict=True)]
+        return np.concatenate(picked)
+
+    def _selected(self, name: str) -> Rows:
+        """As many rows of every class, by a sampler of ours on the pixels as networks read them."""
+        sampler = parse("samplers", name).build()
+        picked = []
+        for code, (rows, size) in enumerate(zip(self.members, self.many, strict=True)):
+            vectors = self.images.images[rows].flatten(1).cpu().numpy()
+            index, _ = sampler.select(ArrayPool({"embedding": vectors}, rows=rows), size, self.rng.child(name, code))
+            picked.append(rows[index])
+        return np.concatenate(picked)
+
+
+class _Unwatched:
+    def advance(self, amount: int = 1) -> None:
+        """A trial beside the work that was announced."""

@@ -1,0 +1,161 @@
+"""A distilled set: synthetic images with their labels, how to train on them, and what networks trained on them are worth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.comparison import estimate, paired_difference
+from curate.errors import InputError
+from curate.protocols import Distilled, Training
+from curate.store import Store
+
+if TYPE_CHECKING:
+    import datasets
+
+KIND: Final = "distilled"
+DATA: Final = "data"
+FILE: Final = "train-00000-of-00001.parquet"
+TRANSFORM: Final = "transform.safetensors"
+EVALUATION: Final = "evaluation"
+HISTORY: Final = "history"
+HERE: Final = "."
+GRID: Final = "grid.png"
+CARD: Final = "README.md"
+DISTILLED: Final = "distilled"
+RANDOM: Final = "random"
+EVERYTHING: Final = "everything"
+
+SCHEMA: Final = pa.schema(
+    {
+        "set": pa.string(),
+        "labels": pa.string(),  # hard, or soft
+        "network": pa.string(),
+        "seed": pa.int64(),
+        "rows": pa.int64(),
+        "bytes": pa.int64(),  # images and labels as they are stored: float32 for synthetic pixels, uint8 for real ones
+        "lr": pa.float64(),
+        "accuracy": pa.float64(),
+    }
+)
+
+
+class Synthetic:
+    """A folder that `curate distill` wrote, or, from Python without `out`, a temporary one that lives as long as this object."""
+
+    def __init__(self, store: Store, keep: object = None) -> None:
+        self.store = store
+        self._keep = keep
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Synthetic":
+        """A finished set; InputError for a store of another kind or one that was not finished."""
+        store = Store.open(path)
+        if store.kind != KIND:
+            raise InputError(f'"{path}" holds a {store.kind}, no distilled set. `curate distill` makes one.')
+        if CARD not in {entry.file for entry in store.files(HERE)}:
+            raise InputError(f'The distilled set "{path}" is not finished. Run the command that began it again.')
+        return cls(store)
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    @property
+    def training(self) -> Training:
+        """How to train on the set."""
+        return Training(**self.store.about(DATA)["training"])
+
+    def dataset(self) -> "datasets.Dataset":
+        """Columns `image` (height x width x channels, float32, in the source's units), `label` and, where learned, `soft_label`."""
+        import datasets
+
+        table = datasets.Dataset.from_parquet(str(self.path / DATA / FILE), cache_dir=str(self.path / ".cache"))
+        return table.with_format("numpy")
+
+    def read(self) -> Distilled:
+        """The set as its distiller returned it, bit for bit."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.path / DATA / FILE)
+        about = self.store.about(DATA)
+        height, width, channels = about["shape"]
+        images = _numbers(table.column("image")).reshape(len(table), height, width, channels)
+        soft = _numbers(table.column("soft_label")).reshape(len(table), -1) if "soft_label" in table.column_names else None
+        labels = table.column("label").to_numpy().copy()
+        return Distilled(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, self.training, soft, about["rate"])
+
+    def losses(self) -> dict[str, list[float]]:
+        """The curves of the distillation by name."""
+        if not self.store.files(HISTORY):
+            return {}
+        table = self.store.read(HISTORY)
+        found: dict[str, list[float]] = {}
+        for name, value in zip(table.column("curve").to_pylist(), table.column("value").to_pylist(), strict=True):
+            found.setdefault(name, []).append(value)
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """What was made and what it is worth: a line a set and network, each beside random real rows of the same bytes."""
+        about = self.store.about(DATA)
+        job, settled = self.store.job, self.store.settled
+        lines = self._lines()
+        return {
+            "method": job["method"],
+            "options": dict(sorted(settled["options"].items())),
+            "ipc": job["ipc"],
+            "images": about["rows"],
+            "shape": about["shape"],
+            "rate": about["rate"],
+            "training": dict(sorted(about["training"].items())),  # as a manifest that was read again has them
+            "whitened": about["whitened"],
+            "soft": about["soft"],
+            "classes": about["classes"],
+            "seed": job["seed"],
+            "depth": about["depth"],
+            "padding": about["padding"],
+            "test": job["test"],
+            "results": lines,
+            "loss": {name: [values[0], values[-1]] for name, values in self.losses().items() if values},
+            "seconds": round(sum(float(line.get("wall", 0)) for line in self.store.history()), 1),
+        }
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self.store.files(EVALUATION):
+            return []
+        groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for row in self.store.read(EVALUATION).to_pylist():
+            groups.setdefault((row["network"], row["set"], row["labels"]), []).append(row)
+        found = []
+        for (network, name, labels), rows in groups.items():
+            each = {row["seed"]: row["accuracy"] for row in rows}
+            whole = estimate(list(each.values()))
+            line = {"set": name, "labels": labels, "network": network, **{key: rows[0][key] for key in ("rows", "bytes", "lr")}}
+            line |= {"accuracy": {"mean": whole.mean, "low": whole.low, "high": whole.high, "each": list(each.values())}}
+            if name == DISTILLED:
+                line["minus"] = {
+                    other[1]: _difference(each, {row["seed"]: row["accuracy"] for row in those})
+                    for other, those in groups.items()
+                    if other[0] == network and other[1] not in (DISTILLED, EVERYTHING) and other[2] == "hard"
+                }
+            found.append(line)
+        return found
+
+
+def _difference(ours: dict[int, float], theirs: dict[int, float]) -> dict[str, Any]:
+    found = paired_difference(ours, theirs)
+    beats = None if found.low is None else "better" if found.low > 0 else "worse" if (found.high or 0) < 0 else "no different"
+    return {"mean": found.mean, "low": found.low, "high": found.high, "verdict": beats}
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """All numbers of a column of lists, however deep, in order."""
+    values = column.combine_chunks()
+    if isinstance(values, pa.ExtensionArray):
+        values = values.storage
+    while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
+        values = values.flatten()
+    found: NDArray[np.float32] = values.to_numpy().copy()  # Arrow's own memory may not be written to
+    return found

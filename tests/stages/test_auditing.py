@@ -1,0 +1,160 @@
+"""curate audit: planted copies, junk, flips and leaks come out; good rows stay."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import curate
+from curate.cli import cli
+from curate.errors import ColumnError, InputError, OtherJobError
+from curate.index.linear_probe import out_of_fold
+from curate.stages import auditing
+from curate.stages.audit.oddities import odd_rows, robust_z
+
+FLIPPED = list(range(0, 400, 20))
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """400 requests in four intents, every twentieth under a wrong one; then copies, near copies, junk, and rows of the test set."""
+    sample = curate.load("sample:snips")
+    names = sample.label_names
+    rows = np.concatenate([np.flatnonzero(sample.labels == code)[:150] for code in (0, 1, 2, 5)])
+    rows = rows.reshape(4, 150).T.ravel()
+    texts, labels = sample.select(rows).texts(0, 600), [names[code] for code in sample.labels[rows]]
+    test = pa.table({"text": texts[400:440], "intent": labels[400:440]})
+    said = [names[[0, 1, 2, 5][(row + 1) % 4]] if row in FLIPPED else label for row, label in enumerate(labels[:400])]
+    extra = [
+        texts[3],
+        texts[9],
+        f"{texts[41]} please",
+        texts[400],
+        "",
+        "   ",
+        "%%%% #### !!!! &&&& ****",
+        "zzzzzzzzzzzzzzzz",
+        "cafÃ© Ã©tÃ© \ufffd",
+    ]
+    table = pa.table({"text": [*texts[:400], *extra], "intent": [*said, labels[3], labels[9], labels[41], labels[400], *[labels[0]] * 5]})
+    return table, test
+
+
+def ones(mask) -> list[int]:
+    return np.flatnonzero(mask).tolist()
+
+
+def test_what_was_planted_is_found(planted, tmp_path):
+    table, test = planted
+
+    found = auditing.audit(curate.load(table, label="intent"), test=curate.load(test), out=tmp_path / "a")
+
+    assert ones(found.found["empty"]) == [404, 405]
+    assert {400, 401} <= set(ones(found.found["exact_duplicate"]))
+    assert 402 in ones(found.found["near_duplicate"])
+    assert 403 in ones(found.found["leak"]) and found.facts["leaked_test_rows"] >= 1
+    assert {406, 407, 408} <= set(ones(found.found["odd"])) and found.found["odd"].sum() <= 8
+    issues = set(ones(found.found["label_issue"]))
+    assert len(issues & set(FLIPPED)) >= 14 and len(issues - set(FLIPPED)) <= 8
+    assert set(found.first["label_issue"][:10].tolist()) <= set(FLIPPED) | issues
+
+
+def test_the_commands_that_it_prints_run_and_keep_what_they_say(planted, tmp_path, monkeypatch):
+    table, test = planted
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(table, "train.parquet")
+    pq.write_table(test, "test.parquet")
+
+    call = ["audit", "train.parquet", "--label", "intent", "--test", "test.parquet", "--out", "audit"]
+    first = CliRunner().invoke(cli, [*call, "--json", "--quiet"], catch_exceptions=False)
+
+    about = json.loads(first.stdout)
+    why, command = about["next"][0]["why"], about["next"][0]["command"]
+    import shlex
+
+    chosen = CliRunner().invoke(cli, [*shlex.split(command)[1:], "--json"], catch_exceptions=False)
+    assert f"keep {json.loads(chosen.stdout)['report']['kept']:,} of 409 rows" in why
+    page = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "What was found" in page and "Labels that are probably wrong" in page and "Exact copies" in page
+    again = CliRunner().invoke(cli, call, catch_exceptions=False)
+    assert "  empty                    2   0.49 %  2 empty text" in again.output
+    verified = CliRunner().invoke(cli, ["verify", "audit"], catch_exceptions=False)
+    assert verified.exit_code == 0, verified.output
+
+
+def test_another_audit_in_the_folder_is_refused(planted, tmp_path):
+    table, test = planted
+    data = curate.load(table.slice(0, 100), label="intent")
+    auditing.audit(data, out=tmp_path / "a")
+
+    with pytest.raises(OtherJobError, match="holds another audit"):
+        auditing.audit(data, test=curate.load(test), out=tmp_path / "a")
+    with pytest.raises(OtherJobError, match="of another dataset"):
+        auditing.audit(curate.load(table.slice(0, 99), label="intent"), out=tmp_path / "a")
+
+
+def test_what_cannot_be_checked_is_said(tmp_path):
+    few = auditing.audit(curate.load(pa.table({"text": ["one row", "", "and another"]})), out=tmp_path / "few")
+    assert "label" in few.skipped["label_issue"] and "vector" in few.skipped["outlier"] and "--test" in few.skipped["leak"]
+    assert few.counts() == {"empty": 1, "odd": 0, "exact_duplicate": 0, "near_duplicate": 0}
+
+    with pytest.raises((InputError, ColumnError)):
+        auditing.audit(curate.load(pa.table({"text": ["a"] * 3})), test=(np.zeros((2, 8, 8), np.uint8), [0, 1]), out=tmp_path / "b")
+
+
+def test_images_are_checked_too(tmp_path):
+    data = curate.load("sample:digits", limit=300)
+    pixels = np.stack([np.asarray(image) for image in data.images(0, 300)])
+    pixels = np.concatenate([pixels, pixels[5:6], np.zeros_like(pixels[:1])])
+    labels = np.concatenate([data.labels, data.labels[5:6], [3]])
+
+    found = auditing.audit((pixels, labels), test=(pixels[10:12], labels[10:12]), out=tmp_path / "a")
+
+    assert 300 in ones(found.found["exact_duplicate"]) and 301 in ones(found.found["odd"])
+    assert ones(found.found["leak"]) == [10, 11] and found.facts["leaked_test_rows"] == 2
+
+
+def test_the_probe_never_saw_the_row():
+    """A label of its own, in noise: out of fold nobody can know it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(600, 40)).astype(np.float32), rng.integers(0, 2, 600)
+
+    p = out_of_fold(x, y, 2)
+
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+    assert abs((p.argmax(axis=1) == y).mean() - 0.5) < 0.07
+
+
+def test_the_probe_is_the_linear_discriminant_of_the_other_folds():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    from curate.rng import KeyedRandom
+
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 3, 400)
+    x = (rng.normal(size=(400, 5)) + np.eye(5)[y]).astype(np.float32)
+    fold = (KeyedRandom(0, "linear probe").uniform(np.arange(400)) * 5).astype(int)
+
+    peer = LinearDiscriminantAnalysis(solver="lsqr").fit(x[fold != 2], y[fold != 2]).predict_proba(x[fold == 2])
+
+    np.testing.assert_allclose(out_of_fold(x, y, 3)[fold == 2], peer, atol=0.02)  # we add 1 % of the mean variance
+
+
+def test_oddities_of_texts():
+    good = [
+        f"the {noun} was seen near the {place} on {day}"
+        for noun in ("cat", "dog", "fox")
+        for place in ("river", "house")
+        for day in ("Monday", "Friday")
+    ]
+    data = curate.load(pa.table({"text": [*good * 5, "<div>hello</div> there you are", "kxqzv wqxzk vvkqz xzqkw qqzxk", None]}))
+
+    assert odd_rows(data) == {60: "markup", 61: "letters unlike the rest"}
+
+
+def test_robust_deviations_of_equal_values_are_zero():
+    np.testing.assert_array_equal(robust_z(np.array([2.0, 2, 2, 9])), np.zeros(4))
+    np.testing.assert_allclose(robust_z(np.array([1.0, 2, 3, 4, 100]))[-1], 97 / 1.4826)

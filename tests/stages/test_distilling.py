@@ -1,0 +1,320 @@
+import hashlib
+import re
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import curate
+from curate.errors import InputError, OptionError, OtherJobError, UnknownNameError
+from curate.progress import Silent
+from curate.protocols import Distilled, Training
+from curate.stages.distilling import picture, plan, synthesize
+from curate.synthetic import DISTILLED, EVERYTHING, Synthetic
+
+TRAINING = Training(lr=0.05, steps=8, network="mlp", width=8)
+
+
+class Halfway:
+    """The first real images of each class, a tenth darker; soft labels with `soft`. Stops once after `stop` iterations of three."""
+
+    version = 1
+    whiten = None
+    seen: tuple[str, ...] = ()
+    stop = False
+
+    def __init__(self, *, soft: bool = False, network: str = "mlp", rounds: int | None = None) -> None:
+        self.soft, self.network, self.rounds = soft, network, rounds
+
+    def settle(self, data, ipc, minutes):
+        return Halfway(soft=self.soft, network=self.network, rounds=self.rounds or 3)
+
+    def cost(self, data, ipc):
+        return 1.0, 1000
+
+    def distill(self, data, ipc, rng):
+        Halfway.seen = tuple(sorted(name for name in dir(data) if not name.startswith("_")))
+        if Halfway.stop:
+            Halfway.stop = False
+            raise KeyboardInterrupt
+        labels = data.labels.numpy()
+        rows = np.concatenate([np.flatnonzero(labels == code)[:ipc] for code in range(data.classes)])
+        pixels = data.transform.invert(data.images[rows]) * 0.9
+        hot = np.eye(data.classes, dtype=np.float32)[labels[rows]]
+        soft = 0.9 * hot + np.float32(0.1 / data.classes) if self.soft else None
+        return Distilled(
+            pixels.numpy(), labels[rows], replace(TRAINING, network=self.network), soft, 0.05 if self.soft else None, {"loss": [2.0, 1.0]}
+        )
+
+
+def pixels_of(n=40, side=8, channels=None, seed=0):
+    """Two classes, dark and bright."""
+    rng, labels = np.random.default_rng(seed), np.arange(n) % 2
+    shape = (n, side, side) if channels is None else (n, side, side, channels)
+    noise = rng.integers(0, 120, shape)
+    return (noise + 120 * labels.reshape(-1, *[1] * (len(shape) - 1))).astype(np.uint8), labels
+
+
+def image_table(images, labels, names=("dark", "bright")):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))})
+    return datasets.Dataset.from_dict({"image": images, "label": list(labels)}, features=features)
+
+
+def bytes_of(folder):
+    skipped = ("log.jsonl", ".lock")
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in skipped and ".cache" not in path.parts
+    }
+
+
+def made(tmp_path, method=None, data=None, **given):
+    given = {"ipc": 3, "test": pixels_of(20, seed=9), "seeds": 2, "out": tmp_path / "out", **given}
+    return synthesize(pixels_of() if data is None else data, method or Halfway(), **given)
+
+
+def test_the_folder_reloads_bit_for_bit_as_a_dataset(tmp_path):
+    found = made(tmp_path, Halfway(soft=True))
+    whole = found.read()
+
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache")).with_format("numpy")
+
+    assert loaded["image"][:].dtype == np.float32
+    assert loaded["image"][:].transpose(0, 3, 1, 2).tobytes() == whole.images.tobytes()
+    assert loaded["label"][:].tolist() == [0] * 3 + [1] * 3
+    assert loaded["soft_label"][:].tobytes() == whole.soft_labels.tobytes()
+    assert found.dataset()["image"][:].tobytes() == loaded["image"][:].tobytes()
+    assert (tmp_path / "out" / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_set_is_tested_beside_the_distilled_one(tmp_path):
+    summary = made(tmp_path, Halfway(soft=True)).summary()
+    lines = {(one["set"], one["labels"]): one for one in summary["results"]}
+
+    assert list(lines) == [
+        (DISTILLED, "hard"),
+        (DISTILLED, "soft"),
+        ("random, as many images", "hard"),
+        ("random", "hard"),
+        ("random, taught", "soft"),
+        ("k_center", "hard"),
+        ("herding", "hard"),
+        (EVERYTHING, "hard"),
+    ]
+    # 6 images of 64 float32 pixels, a label of 8 bytes and 2 soft ones; a real row is 64 + 8 bytes
+    assert lines[DISTILLED, "soft"]["bytes"] == 6 * (256 + 8 + 8)
+    assert lines["random", "hard"]["rows"] == 2 * (6 * 272 // 72 // 2)
+    assert lines[EVERYTHING, "hard"]["accuracy"]["mean"] > 0.8
+    assert set(lines[DISTILLED, "soft"]["minus"]) == {"random, as many images", "random", "k_center", "herding"}
+    assert summary["rate"] == 0.05
+    assert summary["loss"] == {"loss": [2.0, 1.0]}
+
+
+def test_a_distiller_never_meets_the_test_set(tmp_path):
+    made(tmp_path)
+
+    assert Halfway.seen == (
+        "classes",
+        "device",
+        "fingerprint",
+        "folder",
+        "images",
+        "labels",
+        "pixels",
+        "progress",
+        "rows",
+        "runs",
+        "transform",
+    )
+
+
+@pytest.mark.parametrize(("channels", "network"), [(None, "convnet"), (3, "mlp")], ids=["grey", "whitened colour"])
+def test_the_code_of_the_card_reaches_the_accuracy_that_it_states(channels, network, tmp_path, monkeypatch):
+    """With nothing but torch and datasets: the code imports no more, and runs where no curate is named."""
+    test = pixels_of(200, channels=channels, seed=9)
+    found = made(tmp_path, Halfway(network=network), pixels_of(60, channels=channels), test=test)
+    card = (tmp_path / "out" / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    stated = next(one["accuracy"]["mean"] for one in found.summary()["results"] if one["set"] == DISTILLED)
+    monkeypatch.chdir(tmp_path / "out")
+    names = {}
+
+    exec(code, names)
+
+    images = torch.tensor(test[0]).reshape(200, 8, 8, -1)
+    assert abs(names["accuracy"](images, torch.tensor(test[1])) - stated) < 0.01
+    assert "curate" not in code
+    assert found.summary()["whitened"] == (channels == 3)
+
+
+def test_a_killed_job_leaves_the_bytes_of_an_undisturbed_one(tmp_path, monkeypatch):
+    whole = made(tmp_path, out=tmp_path / "whole")
+    Halfway.stop = True
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path)
+    monkeypatch.setattr("curate.stages.distilling.distilled_card", _killed)
+    with pytest.raises(KeyboardInterrupt):  # after the tests, before the card
+        made(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="is not finished"):
+        Synthetic.open(tmp_path / "out")
+
+    made(tmp_path)
+
+    assert bytes_of(tmp_path / "out") == bytes_of(whole.path)
+
+
+def _killed(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_finished_job_is_not_done_again(tmp_path, monkeypatch):
+    before = made(tmp_path).summary()
+    monkeypatch.setattr(Halfway, "distill", _killed)
+
+    assert made(tmp_path).summary() == before
+
+
+def test_another_job_in_the_folder_is_refused_and_overwriting_replaces_it(tmp_path):
+    made(tmp_path)
+
+    with pytest.raises(OtherJobError, match="ipc: 3 there, 2 here"):
+        made(tmp_path, ipc=2)
+    with pytest.raises(OtherJobError, match="of another dataset"):
+        made(tmp_path, data=pixels_of(seed=3))
+
+    assert made(tmp_path, ipc=2, overwrite=True).summary()["images"] == 4
+
+
+def test_without_a_folder_the_set_lives_in_the_object():
+    found = synthesize(pixels_of(), Halfway(), ipc=1, test=pixels_of(20, seed=9), seeds=1)
+
+    assert len(found.dataset()) == 2
+    assert found.read().images.shape == (2, 1, 8, 8)
+
+
+def test_other_networks_test_the_set_too(tmp_path):
+    results = made(tmp_path, networks=["vit"]).summary()["results"]
+
+    assert {one["set"] for one in results if one["network"] == "vit"} == {DISTILLED, "random, as many images", "random", EVERYTHING}
+
+
+def test_test_rows_that_are_training_rows_too_are_left_out(tmp_path):
+    images, labels = pixels_of()
+
+    found = made(tmp_path, test=(images[:10], labels[:10]))
+
+    assert next(one["rows"] for one in found.summary()["results"] if one["set"] == EVERYTHING) == 30
+
+
+def test_images_need_not_be_square(tmp_path):
+    images, labels = pixels_of()
+
+    found = made(tmp_path, Halfway(network="convnet"), (images[:, :, :6], labels), test=(images[::2, :, :6] // 2, labels[::2]))
+
+    assert found.read().images.shape == (6, 1, 8, 6)
+
+
+class Noted(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def test_an_alpha_channel_is_left_out_and_said(tmp_path):
+    images, labels = pixels_of(channels=4)
+    noted = Noted()
+
+    found = made(tmp_path, data=(images, labels), test=pixels_of(20, channels=3, seed=9), progress=noted)
+
+    assert found.read().images.shape[1] == 3
+    assert any("alpha channel (RGBA), which is left out" in note for note in noted.notes)
+
+
+def unequal():
+    return image_table([Image.new("L", (8 + i % 2, 8), 100 * (i % 2)) for i in range(12)], np.arange(12) % 2)
+
+
+def mixed():
+    return image_table([Image.new("L" if i % 3 else "RGB", (8, 8)) for i in range(12)], np.arange(12) % 2)
+
+
+def lacking():
+    images, labels = pixels_of()
+    return image_table([Image.fromarray(image) for image in images], labels, names=("dark", "bright", "blue"))
+
+
+def one_class():
+    images, _ = pixels_of()
+    return image_table([Image.fromarray(image) for image in images], np.zeros(40, int), names=("dark", "bright"))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({"ipc": 21}, OptionError, r'Class "\d" has 20 usable rows, but --ipc 21 .* Use --ipc 20 or less'),
+        ({"ipc": 0}, OptionError, "1 or more; got 0"),
+        ({"seeds": 0}, OptionError, "seeds must be 1 or more"),
+        ({"minutes": 0.0}, OptionError, "minutes must be above 0"),
+        ({"image_size": 2}, OptionError, "image_size must be 4 or more"),
+        ({"networks": ["resnet"]}, UnknownNameError, 'Did you mean "resnet18"'),
+        ({"method": "dmm"}, UnknownNameError, 'No distiller named "dmm".*"dm"'),
+        ({"method": "dm:iteration=3"}, UnknownNameError, 'Did you mean "iterations"'),
+        ({"run": "nowhere"}, InputError, 'run "nowhere" is no folder'),
+        ({"data": lambda: pixels_of(side=2)}, InputError, "2 x 2 pixels are too small"),
+        ({"data": lambda: (np.zeros((20, 5)), np.arange(20) % 2)}, InputError, "is embedding data"),
+        ({"data": unequal}, InputError, r"2 sizes \(8 x 8, 9 x 8\).*--image-size 8"),
+        ({"data": mixed}, InputError, r"some are in colour \(L, RGB\)"),
+        ({"data": lacking}, InputError, 'Class "blue" of .* has no row'),
+        ({"data": one_class}, InputError, "one class only"),
+        ({"test": lambda: (np.zeros((20, 5)), np.arange(20) % 2)}, InputError, 'No column "image"'),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) and not any(map(callable, value.values())) else None,
+)
+def test_what_cannot_work_is_refused_before_any_training(given, error, says, tmp_path, monkeypatch):
+    given = {key: value() if callable(value) else value for key, value in given.items()}
+    monkeypatch.setattr(Halfway, "distill", _killed)
+    if "data" in given and "test" not in given:
+        given["test"] = None
+
+    with pytest.raises(error, match=f"(?s){says}"):
+        made(tmp_path, **{"method": "dm:iterations=2" if "data" in given else Halfway(), **given})
+
+
+def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch):
+    def full(self, data, ipc, rng):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(Halfway, "distill", full)
+
+    with pytest.raises(curate.errors.DoesNotFitError, match=r"Lower --ipc \(now 3\)"):
+        made(tmp_path)
+
+
+def test_a_plan_says_what_will_be_done_and_writes_nothing(tmp_path):
+    planned = plan(pixels_of(), Halfway(), ipc=3)
+
+    assert planned == {
+        "method": "halfway",
+        "options": {"soft": False, "network": "mlp", "rounds": 3},
+        "rows": 32,
+        "ipc": 3,
+        "seconds": 1.0,
+        "memory": 1000,
+    }
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_picture_has_a_line_a_class_and_clips():
+    images = np.stack([np.full((1, 24, 24), value, np.float32) for value in (-50.0, 10.4, 300.0)])
+
+    drawn = picture(Distilled(images, np.array([0, 1, 1]), replace(TRAINING)))
+
+    assert drawn.shape == (100, 100)  # two classes down, two pictures across, of 48 and a border of 2
+    assert [int(drawn[0, 0]), int(drawn[50, 0]), int(drawn[50, 50]), int(drawn[0, 60])] == [0, 10, 255, 255]
