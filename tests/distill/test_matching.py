@@ -230,7 +230,7 @@ def test_an_iteration_above_the_limit_changes_nothing(tmp_path):
 
 def test_datm_starts_from_rows_that_an_expert_knows_with_the_logits_of_those_that_do(tmp_path):
     data, net = images(tmp_path), network()
-    experts = obtain(data, net, {}, Recipe(rate=0.1, batch=9), 3, 4, KeyedRandom(0))
+    experts = obtain(data, net, {}, Recipe(rate=0.1, batch=9), 3, 15, KeyedRandom(0))
 
     rows = known_rows(data, 4, net, experts, KeyedRandom(1))
     logits = torch.stack([net.apply(theta, data.images[rows]) for theta in experts.final()])  # (experts, m, classes)
