@@ -92,6 +92,13 @@ def test_score_says_what_came_of_it_and_what_to_do_next(scored):
     assert f"--scores {scored[0]} " in out and "next: curate select" in out
 
 
+def test_after_a_search_for_copies_comes_a_filter(bad, tmp_path):
+    code, out, _ = run("score", bad / "text.parquet", "--scorer", "exact_duplicates", "--out", tmp_path / "s")
+
+    assert code == 0
+    assert """--where "not exact_duplicates.is_duplicate" --out subset""" in out and "--by" not in out
+
+
 def test_select_export_show_verify_and_map(store, tmp_path):
     select = ("select", "sample:digits", "--limit", 120, "--scores", store, "--sampler", "top", "--by", "aum", "--budget", "25%")
 

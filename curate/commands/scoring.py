@@ -67,7 +67,10 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
         return
     names = [one.name for one in scoring.ask(scorers)]
     source = shlex.join([data, *reading_options()])
-    follow = f"\n\nnext: curate select {source} --scores {scores.path} --by {names[0]} --sampler top --budget 90% --out subset"
+    copies = [name for name in names if "is_duplicate" in scores.columns(name)]
+    ranks = [name for name in names if name not in copies]
+    pick = f"--by {ranks[0]} --sampler top --budget 90%" if ranks else f'--where "not {copies[0]}.is_duplicate"'
+    follow = f"\n\nnext: curate select {source} --scores {scores.path} {pick} --out subset"
     say(as_json, about, score_lines(about, names) + follow)
 
 
