@@ -173,7 +173,7 @@ def recovered(name: str, data: RealImages, starts: Tensor, voters: Sequence[Sequ
             if path.is_file():
                 task.advance(recipe.iterations * len(keys))
             else:
-                made = recover(starts[keys], _as_they_are, labels, voters[keys[0]], recipe, keys, rng, task, limits)
+                made = recover(starts[keys], labels, voters[keys[0]], recipe, keys, rng, task, limits)
                 require_finite(made, name, recipe)
                 write_whole(path, partial(_save, made))
             images[keys] = load_file(str(path))["images"].to(data.device)
@@ -210,10 +210,6 @@ def noise_starts(data: RealImages, groups: int, rng: KeyedRandom) -> Tensor:
 
 def _save(images: Tensor, path: Path) -> None:
     save_file({"images": images.cpu().contiguous()}, str(path))
-
-
-def _as_they_are(images: Tensor) -> Tensor:
-    return images
 
 
 def _together(voters: Sequence[Sequence[Voter]], most: int) -> list[list[int]]:

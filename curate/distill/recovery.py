@@ -1,7 +1,7 @@
 """Recover: images whose batch-norm statistics, in trained teachers, are those of the real data, and which the teachers classify."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -36,7 +36,6 @@ class Recipe:
 
 def recover(
     start: Tensor,
-    images_of: Callable[[Tensor], Tensor],
     labels: Tensor,
     voters: Sequence[Voter],
     recipe: Recipe,
@@ -45,9 +44,9 @@ def recover(
     task: Task,
     limits: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Moves `start`, whose first axis are groups, so that the images made of it fit the teachers; returns it after the last iteration.
+    """Moves images, (groups, bs, c, h, w), so that they fit the teachers; returns them after the last iteration.
 
-    `images_of` gives (groups, bs, c, h, w), in which one group is a batch of the official code. All groups go through a teacher at
+    One group is a batch of the official code, of one image for each of `labels` (bs,). All groups go through a teacher at
     once, but each has statistics, a roll and a loss of its own, so it moves as if it were alone; `keys` (groups,) name their draws.
     With `limits`, each (c, 1, 1), pixels are held between them after every iteration.
     """
@@ -56,7 +55,7 @@ def recover(
     for done in range(recipe.iterations):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * (1 + math.cos(math.pi * done / recipe.iterations)) / 2
-        images = _rolled(images_of(moved), recipe.jitter, keys, rng.child(done))
+        images = _rolled(moved, recipe.jitter, keys, rng.child(done))
         (moved.grad,) = torch.autograd.grad(total_loss(images, labels, voters, recipe.r_bn), moved)
         optimizer.step()
         if limits is not None:

@@ -71,7 +71,7 @@ def test_a_group_moves_as_if_it_were_alone():
     recipe = Recipe(iterations=2, lr=0.1, r_bn=0.5, jitter=2)
 
     def moved(part, keys):
-        return recover(part, lambda x: x, torch.arange(CLASSES), voters, recipe, keys, KeyedRandom(0), task())
+        return recover(part, torch.arange(CLASSES), voters, recipe, keys, KeyedRandom(0), task())
 
     together = moved(starts, [4, 9])
 
@@ -94,7 +94,7 @@ def test_recovery_lowers_the_loss_and_holds_pixels_in_their_range():
     voters, labels = [Voter(teacher("convnet"))], torch.arange(CLASSES)
     limits = (torch.full((1, 1, 1), -1.5, dtype=torch.float64), torch.full((1, 1, 1), 2.0, dtype=torch.float64))
 
-    made = recover(starts, lambda x: x, labels, voters, Recipe(30, 0.1, 0.1, 0), [0], KeyedRandom(0), task(), limits)
+    made = recover(starts, labels, voters, Recipe(30, 0.1, 0.1, 0), [0], KeyedRandom(0), task(), limits)
 
     assert total_loss(made, labels, voters, 0.1) < 0.8 * total_loss(starts.clamp(-1.5, 2), labels, voters, 0.1)
     assert float(made.min()) >= -1.5 and float(made.max()) <= 2.0
