@@ -3,24 +3,20 @@
 Li et al. 2024, "Superfiltering: Weak-to-Strong Data Filtering for Fast Instruction-Tuning"; official code tianyi-lab/Superfiltering.
 """
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import OptionError
-from curate.protocols import Columns, PerRow, Shard
+from curate.protocols import Columns, Shard
+from curate.scorers.language.by_losses import AbstractByLosses, Bos, Counts, Precision
 from curate.signals.lm.batches import windows
 
 if TYPE_CHECKING:
-    from curate.signals.lm.model import LanguageModel, Part
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+    from curate.signals.lm.model import Part
 
 
-class IFD(PerRow):
+class IFD(AbstractByLosses):
     """Perplexity of the answer given the instruction, over that of the answer alone, (n,) float32 above 0; keep the highest below 1.
 
     Reads `question` and `answer`: the last answer of a conversation and all before it, or the two texts of a pair. At 1 or more the
@@ -36,6 +32,8 @@ class IFD(PerRow):
     """
 
     requires = ("question", "answer")
+    name = "ifd"
+    least = 4
     hard_sign = 0
     keep = "high"
 
@@ -45,41 +43,15 @@ class IFD(PerRow):
         model: str = "gpt2",
         form: Literal["ppl", "loss"] = "ppl",
         length: int = 1024,
-        bos: Literal["auto", "add", "none"] = "auto",
-        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        bos: Bos = "auto",
+        precision: Precision = "auto",
         batch_tokens: int = 16_384,
     ) -> None:
-        if length < 4:
-            raise OptionError(f"ifd: length must be 4 tokens or more, got {length}.")
-        if batch_tokens < 1:
-            raise OptionError(f"ifd: batch_tokens must be 1 or more, got {batch_tokens}.")
-        self.model = model
+        super().__init__(model, length, bos, precision, batch_tokens)
         self.form: Literal["ppl", "loss"] = form
-        self.length = length
-        self.bos: Literal["auto", "add", "none"] = bos
-        self.precision: Literal["auto", "float32", "bfloat16"] = precision
-        self.batch_tokens = batch_tokens
-        self._lm: LanguageModel | None = None
-
-    def identity(self) -> Mapping[str, str | None]:
-        from curate.signals.lm.loading import identity
-
-        return {"model": identity(self.model)}
-
-    def open(self, device: str) -> None:
-        from curate.signals.lm.bos import first_token
-        from curate.signals.lm.model import LanguageModel
-
-        self._lm = LanguageModel.open(self.model, device, precision=self.precision, batch_tokens=self.batch_tokens)
-        self._first = first_token(self._lm, self.bos, self.model)
-        self._length = min(self.length, self._lm.context)
-
-    def close(self) -> None:
-        self._lm = None
 
     def score_rows(self, shard: Shard) -> Columns:
         lm = self._lm
-        assert lm is not None, "open comes before"
         n = len(shard)
         sums, tokens = np.zeros((2, n)), np.zeros(n, np.int64)
         for start, stop in windows(n):
@@ -100,7 +72,6 @@ class IFD(PerRow):
         """For each row the answer after the question, and alone."""
         from curate.signals.lm.tokens import encode
 
-        assert self._lm is not None, "open comes before"
         asked = [text.ids for text in encode(self._lm.tokenizer, questions)]
         told = [text.ids for text in encode(self._lm.tokenizer, answers, self._length)]
         return [self._pair(question, answer) for question, answer in zip(asked, told, strict=True)]
@@ -108,7 +79,6 @@ class IFD(PerRow):
     def _pair(self, question: list[int], answer: list[int]) -> "tuple[Part, Part]":
         from curate.signals.lm.model import Part
 
-        assert self._lm is not None, "open comes before"
         room = self._length - len(self._first)
         answer = answer[: max(room - len(question), room // 2)]
         question = question[max(len(question) - (room - len(answer)), 0) :]

@@ -4,25 +4,20 @@ Marion et al. 2023, "When Less is More: Investigating Data Pruning for Pretraini
 "Perplexed by Perplexity"; no official code.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.errors import OptionError
-from curate.protocols import Columns, Keep, PerRow, Shard
+from curate.protocols import Columns, Keep, Shard
+from curate.scorers.language.by_losses import AbstractByLosses, Bos, Counts, Floats, Precision
 
 if TYPE_CHECKING:
-    from curate.signals.lm.model import LanguageModel, Part
+    from curate.signals.lm.model import Part
     from curate.signals.lm.tokens import Encoded
 
-Bos = Literal["auto", "add", "none"]
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
-
-class Perplexity(PerRow):
+class Perplexity(AbstractByLosses):
     """exp of the mean negative log-likelihood a token, (n,) float32, 1 or more; which end to keep depends on the corpus.
 
     Reads `text`. `keep` is `low` (perplexity filtering), `high` (what "Perplexed by Perplexity" found best on the Pile) or `middle`
@@ -40,6 +35,8 @@ class Perplexity(PerRow):
     """
 
     requires = ("text",)
+    name = "perplexity"
+    least = 2
     hard_sign = 0
     keep: Keep = "low"
 
@@ -52,49 +49,26 @@ class Perplexity(PerRow):
         windows: int = 16,
         overlap: int = 0,
         bos: Bos = "auto",
-        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        precision: Precision = "auto",
         batch_tokens: int = 16_384,
     ) -> None:
-        if length < 2:
-            raise OptionError(f"perplexity: length must be 2 tokens or more, got {length}.")
+        super().__init__(model, length, bos, precision, batch_tokens)
         if windows < 1:
             raise OptionError(f"perplexity: windows must be 1 or more, got {windows}.")
         if not 0 <= overlap <= length - 2:
             raise OptionError(f"perplexity: overlap must be 0 … {length - 2} (length - 2), got {overlap}.")
-        if batch_tokens < 1:
-            raise OptionError(f"perplexity: batch_tokens must be 1 or more, got {batch_tokens}.")
-        self.model = model
         self.keep = keep
-        self.length = length
         self.windows = windows
         self.overlap = overlap
-        self.bos: Bos = bos
-        self.precision: Literal["auto", "float32", "bfloat16"] = precision
-        self.batch_tokens = batch_tokens
-        self._lm: LanguageModel | None = None
-
-    def identity(self) -> Mapping[str, str | None]:
-        from curate.signals.lm.loading import identity
-
-        return {"model": identity(self.model)}
 
     def open(self, device: str) -> None:
-        from curate.signals.lm.bos import first_token
-        from curate.signals.lm.model import LanguageModel
-
-        self._lm = LanguageModel.open(self.model, device, precision=self.precision, batch_tokens=self.batch_tokens)
-        self._first = first_token(self._lm, self.bos, self.model)
-        self._length = min(self.length, self._lm.context)
+        super().open(device)
         self._overlap = min(self.overlap, self._length - 2)
-
-    def close(self) -> None:
-        self._lm = None
 
     def score_rows(self, shard: Shard) -> Columns:
         from curate.signals.lm.batches import windows
 
         lm = self._lm
-        assert lm is not None, "open comes before"
         n = len(shard)
         nll, tokens, size = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
         for start, stop in windows(n):
@@ -110,7 +84,6 @@ class Perplexity(PerRow):
     def _encoded(self, texts: "list[str]") -> "list[Encoded]":
         from curate.signals.lm.tokens import encode
 
-        assert self._lm is not None, "open comes before"
         reach = (
             self._length if self._lm.two_sided else self.windows * (self._length - 1 - self._overlap) + self._overlap + 1 - len(self._first)
         )
@@ -120,7 +93,6 @@ class Perplexity(PerRow):
         """The text cut into windows of which each judges what the one before did not."""
         from curate.signals.lm.model import Part
 
-        assert self._lm is not None, "open comes before"
         if self._lm.two_sided:
             half = len(text.ids) // 2
             return [Part(text.ids[:half], text.ids[half:])] if half else []
