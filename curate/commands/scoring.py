@@ -47,7 +47,7 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
 
     curate score train.parquet --scorer aum --scorer el2n --out scores
     """
-    from curate.stages import scoring
+    from curate.stages import asking, scoring
 
     given["run"] = given.pop("run_")
     given["max_failures"] = share(given["max_failures"])
@@ -65,7 +65,7 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
         said = f"part {given['shard']} is done; the same command without --shard joins the parts, and does what is missing"
         say(as_json, about, f"{scores.path}: {said}")
         return
-    names = [one.name for one in scoring.ask(scorers)]
+    names = [one.name for one in asking.ask(scorers)]
     source = shlex.join([data, *reading_options()])
     copies = [name for name in names if "is_duplicate" in scores.columns(name)]
     ranks = [name for name in names if name not in copies]

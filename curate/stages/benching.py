@@ -16,7 +16,7 @@ from curate.plugins import options_of
 from curate.progress import Progress, Silent
 from curate.scores import Scores, describe_dataset
 from curate.selection import HERE
-from curate.stages import running, scoring
+from curate.stages import asking, running, scoring
 from curate.stages.hardness import Planted, kinds_for, plant, share_of
 from curate.stages.running import RunOptions
 from curate.store import Store, differences, writing
@@ -103,7 +103,7 @@ def bench(
     names = list(dict.fromkeys([*scorers, RANDOM]))
     if len(names) < 2:
         raise UsageError("No scorer is asked for besides random. Name one or more: --scorer aum --scorer el2n.")
-    asked = scoring.ask(names)
+    asked = asking.ask(names)
     if any(one.reads_embeddings or one.reads_target for one in asked):
         raise UsageError("bench has neither embeddings nor a target for the changed copies, so scorers that read them cannot take part.")
     job = {

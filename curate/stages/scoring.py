@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,46 +12,24 @@ import pyarrow as pa
 
 from curate.data import Dataset
 from curate.embeddings import Embeddings
-from curate.errors import InputError, OptionError, OtherDatasetError, OtherJobError, UsageError
-from curate.loading import load
+from curate.errors import OtherDatasetError, OtherJobError, UsageError
 from curate.locks import locked
-from curate.model_names import reads_no_label
-from curate.plugins import Plugin, options_of, parse
+from curate.plugins import options_of
 from curate.progress import Progress, Silent, Task
-from curate.protocols import Concludes, Identified, Opens, Pays, ReadsTarget, Scorer, State
+from curate.protocols import Concludes, Opens, Pays, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
 from curate.stages import engines, estimates, parts, running, shards, sweeping
+from curate.stages.asking import Asked, bring, describe_scorer
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
 from curate.stages.running import RunOptions
-from curate.stages.shards import RUN_SIGNALS, ShardTask
+from curate.stages.shards import ShardTask
 from curate.store import RESULT, Entry, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
 
 OPENING = 60.0  # seconds that a part waits for others to have opened the store
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A scorer that was asked for, under the name that its shards will bear."""
-
-    name: str
-    plugin: Plugin
-    scorer: Scorer
-
-    @property
-    def reads_run(self) -> bool:
-        return any(name.split(".")[0] in RUN_SIGNALS for name in self.scorer.requires)
-
-    @property
-    def reads_embeddings(self) -> bool:
-        return any(name == "embedding" or name.startswith(shards.NEIGHBOURS) for name in self.scorer.requires)
-
-    @property
-    def reads_target(self) -> bool:
-        return any(name.startswith(shards.TARGET) for name in self.scorer.requires)
 
 
 def score(
@@ -97,20 +75,19 @@ def score(
     """
     progress = progress or Silent()
     folder = Path(out)
-    data, target = load(data), None if target is None else load(target)
-    asked = ask(scorers)
-    vectors = Embeddings.of(embeddings, data)
-    check_before(
+    counts = {"workers": workers, "seeds": seeds, "shard_rows": shard_rows}
+    given = bring(
         data,
-        asked,
-        run,
-        target,
-        vectors,
-        max_failures,
-        {"workers": workers, "seeds": seeds, "shard_rows": shard_rows},
-        options.get("model"),
+        scorers,
+        run=run,
+        embeddings=embeddings,
+        target=target,
+        max_failures=max_failures,
+        counts=counts,
+        model=options.get("model"),
+        shard=shard,
     )
-    part = None if shard is None else Part.parse(shard)
+    data, asked, part = given.data, given.asked, given.part
     if part is not None and overwrite:
         raise UsageError("--shard adds to what other processes write, so it does not go with --overwrite. Empty the folder first.")
     refuse_foreign(folder)
@@ -118,7 +95,7 @@ def score(
 
         def opened() -> _Job:
             job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
-            job.max_failures, job.engine, job.target, job.embeddings = max_failures, runner, target, vectors
+            job.max_failures, job.engine, job.target, job.embeddings = max_failures, runner, given.target, given.embeddings
             job.max_requests = max_requests
             job.borrow(from_store)
             return job
@@ -161,20 +138,19 @@ def plan(
 
     The time comes from a few real training steps on the first rows. DoesNotFitError where disk or memory would not do.
     """
-    data, target = load(data), None if target is None else load(target)
-    asked = ask(scorers)
-    vectors = Embeddings.of(embeddings, data)
-    check_before(
+    counts = {"workers": workers, "seeds": seeds, "shard_rows": shard_rows}
+    given = bring(
         data,
-        asked,
-        run,
-        target,
-        vectors,
-        max_failures,
-        {"workers": workers, "seeds": seeds, "shard_rows": shard_rows},
-        options.get("model"),
+        scorers,
+        run=run,
+        embeddings=embeddings,
+        target=target,
+        max_failures=max_failures,
+        counts=counts,
+        model=options.get("model"),
+        shard=shard,
     )
-    part = None if shard is None else Part.parse(shard)
+    data, asked, part = given.data, given.asked, given.part
     engines.check(engine, ray_address)
     trains = any(one.reads_run for one in asked) and run is None
     known = None if overwrite or not (Path(out) / "manifest.json").is_file() else Store.open(out).job["run"]
@@ -202,55 +178,6 @@ def plan(
     running.require_room(Path(out), cost["disk"])
     running.require_memory(cost["memory"])
     return planned | cost
-
-
-def check_before(
-    data: Dataset,
-    asked: Sequence[Asked],
-    run: str | Path | None,
-    target: Dataset | None,
-    embeddings: Embeddings | None,
-    max_failures: float,
-    counts: Mapping[str, int | None],
-    model: str | None,
-) -> None:
-    """Everything that can be known to be wrong before the first row is read."""
-    if not 0 <= max_failures <= 1:
-        raise OptionError(f"max_failures is a share of the rows, 0 … 1; got {max_failures}.")
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise OptionError(f"{name} must be 1 or more, got {count}.")
-    for one in asked:
-        shards.require_known_signals(one.name, one.scorer.requires, data, target, has_embeddings=embeddings is not None)
-        if one.reads_run:
-            if len(data) < 2:
-                raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')
-            if run is None and not reads_no_label(model):
-                running.require_labels(data, one.name)
-    if embeddings is not None and not any(one.reads_embeddings for one in asked):
-        names = ", ".join(one.name for one in asked)
-        raise UsageError(f"None of the scorers ({names}) reads where rows lie, so --embeddings has no use here. Leave it out.")
-    if target is not None and not any(one.reads_target for one in asked):
-        names = ", ".join(one.name for one in asked)
-        raise UsageError(f"None of the scorers ({names}) compares rows with a target set, so --target has no use here. Leave it out.")
-
-
-def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
-    if not scorers:
-        raise UsageError("No scorer is asked for. Name one or more: --scorer aum --scorer el2n. `curate list scorers` shows them.")
-    asked = []
-    for one in scorers:
-        plugin = parse("scorers", one) if isinstance(one, str) else Plugin.of("scorers", one)
-        asked.append(Asked(plugin.name, plugin, plugin.build()))
-    names = [one.name for one in asked]
-    for name, method in zip(names, (one.plugin.method for one in asked), strict=True):
-        if names.count(name) > 1:
-            raise UsageError(f'Scorer "{name}" is asked for {names.count(name)} times. Give one another name: --scorer OTHER={name}:…')
-        if name in (ROWS, "runs"):
-            raise UsageError(
-                f'A score cannot be called "{name}", which the store uses itself. Give it another name: --scorer OTHER={method}'
-            )
-    return asked
 
 
 class _Job:
@@ -568,24 +495,6 @@ class _Job:
             return False
         about, own = other.about(one.name), self._about(one, ())
         return all(about.get(key) == own.get(key) for key in ("method", "options", "version", "requires", "source", "target"))
-
-
-def describe_scorer(one: Asked, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the manifest says of a score: enough to make it again and to know whether it still holds."""
-    scorer = one.scorer
-    known = dict(scorer.identity()) if isinstance(scorer, Identified) else {}
-    options = {name: value for name, value in (options_of(scorer) | known).items() if known.get(name, "") is not None}
-    about = {
-        "method": one.plugin.method,
-        "options": {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()},
-        "version": scorer.version,
-        "hard_sign": scorer.hard_sign,
-        "keep": scorer.keep,
-        "combine": scorer.combine,
-        "requires": list(scorer.requires),
-        "seeds": list(seeds),
-    }
-    return about | ({"source": one.plugin.source_hash} if one.plugin.source_hash else {})
 
 
 def _failed(runs: "Sequence[Run]", data: Dataset, asked: Sequence[Asked]) -> dict[int, str]:
