@@ -252,9 +252,9 @@ def test_no_rows_asked_for_is_wrong_usage(tmp_path, limit, code):
 
 
 def test_a_full_disk_is_exit_7(store, monkeypatch):
-    from curate.stages import running
+    from curate.stages import room
 
-    monkeypatch.setattr(running.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
 
     code, _, err = run("score", "sample:digits", "--limit", 120, "--scorer", "el2n", "--out", store)
 

@@ -25,6 +25,7 @@ from curate.rng import KeyedRandom
 from curate.scores import describe_dataset
 from curate.stages import running
 from curate.stages.arms import Held, excluded_rows, held_rows
+from curate.stages.room import require_memory
 from curate.stages.worth import worth_of
 from curate.store import Store, differences, writing
 from curate.synthetic import CARD, DATA, EVALUATION, FILE, GRID, HERE, HISTORY, KIND, TRANSFORM, Synthetic
@@ -116,7 +117,7 @@ def plan(
         settled = distiller.settle(work.images, ipc, minutes)
         seconds, memory = settled.cost(work.images, ipc)
     rows = len(work.images.rows)
-    running.require_memory(memory)
+    require_memory(memory)
     return {"method": plugin.name, "options": options_of(settled), "rows": rows, "ipc": ipc, "seconds": round(seconds, 1), "memory": memory}
 
 
@@ -257,7 +258,7 @@ class _Work:
         started, cpu = time.perf_counter(), time.process_time()
         rng = KeyedRandom(self.request.seed, "distill", self.plugin.method)
         _, need = self.distiller.cost(self.images, self.request.ipc)
-        running.require_memory(need)
+        require_memory(need)
         with _said_what_does_not_fit(self.request.ipc):
             made = self.distiller.distill(self.images, self.request.ipc, rng)
         if not np.isfinite(made.images).all():

@@ -1,6 +1,5 @@
 """What comes before a sampler: candidates narrowed by a score, and whether it will fit into memory."""
 
-import os
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import ClassVar, Final
@@ -14,6 +13,7 @@ from curate.plugins import parse
 from curate.pool import ArrayPool
 from curate.protocols import NeedsMemory, Pool, Rows, Sampler
 from curate.rng import KeyedRandom
+from curate.stages.room import physical_memory
 
 LIGHTER: Final = "kmeans or density"
 
@@ -76,11 +76,3 @@ def require_memory(name: str, needed: int | None, there: int | None = None) -> N
             f'Sampler "{name}" would need about {needed / 1e9:,.1f} GB of memory here; this machine has {there / 1e9:,.1f} GB. '
             f"Narrow the candidates (--where, --within, --narrow), ask for fewer rows, or use {LIGHTER}."
         )
-
-
-def physical_memory() -> int | None:
-    """Bytes of memory, or None where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None

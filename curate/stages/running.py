@@ -1,7 +1,5 @@
 """Sees to it that the training runs a command needs are there and whole: reuses, resumes or trains them."""
 
-import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, DoesNotFitError, OptionError, OtherJobError, TooManyFailuresError
+from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailuresError
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
@@ -377,27 +375,6 @@ def estimate(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, seeds
         "memory": n * (min(per_row, 4096) + 48 + 4 * classes) + 12 * weights,
         "disk": len(seeds) * (n * 36 * recipe.epochs + kept * weights + 4 * weights),
     }
-
-
-def require_room(folder: Path, need: float) -> None:
-    """DoesNotFitError where the disk has less room than the job is going to need."""
-    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    if need > free:
-        raise DoesNotFitError(
-            f'The job needs about {need / 1e9:.1f} GB on the disk of "{folder}", which has {free / 1e9:.1f} GB free. '
-            "Free some room, choose another --out, or keep fewer weights with --checkpoints last."
-        )
-
-
-def require_memory(need: float) -> None:
-    """DoesNotFitError where the machine has less memory than the job is going to need."""
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else np.inf
-    if need > have:
-        raise DoesNotFitError(
-            f"The job needs about {need / 1e9:.1f} GB of memory, the machine has {have / 1e9:.1f} GB. "
-            "Use --limit or a smaller --image-size."
-        )
 
 
 def _time_steps(model: "torch.nn.Module", inputs: "Inputs", n: int, batch: int, device: str) -> float:

@@ -22,6 +22,7 @@ from curate.stages import engines, estimates, parts, running, shards, sweeping
 from curate.stages.asking import Asked, bring, describe_scorer
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
+from curate.stages.room import require_memory, require_room
 from curate.stages.running import RunOptions
 from curate.stages.shards import ShardTask
 from curate.store import RESULT, Entry, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
@@ -175,8 +176,8 @@ def plan(
         elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer):
             planned["device"] = running.settle_machine(device)["device"]
             cost["seconds"] += estimates.scoring_seconds(data, one.scorer, planned["device"])
-    running.require_room(Path(out), cost["disk"])
-    running.require_memory(cost["memory"])
+    require_room(Path(out), cost["disk"])
+    require_memory(cost["memory"])
     return planned | cost
 
 
@@ -314,7 +315,7 @@ class _Job:
             self._score_all(runs, own, part)
 
     def _require_room(self) -> None:
-        running.require_room(self.folder, 36.0 * len(self.data) * (self.epochs * len(self.seeds) + len(self.asked)))
+        require_room(self.folder, 36.0 * len(self.data) * (self.epochs * len(self.seeds) + len(self.asked)))
 
     def _report(self, faults: Sequence[Fault]) -> None:
         for fault in faults:

@@ -24,7 +24,7 @@ from curate.plugins import methods, parse
 from curate.progress import Silent
 from curate.protocols import PerRow
 from curate.scores import Scores
-from curate.stages import running, scoring
+from curate.stages import room, scoring
 from curate.store import Store
 
 N = 60
@@ -426,7 +426,7 @@ def test_what_cannot_be_done_is_refused_and_leaves_no_job_behind(tmp_path, score
 
 
 def test_a_full_disk_is_foreseen(tmp_path, monkeypatch):
-    monkeypatch.setattr(running.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
 
     with pytest.raises(DoesNotFitError, match=r"needs about .* GB on the disk"):
         curate.score(vectors(), ["aum"], out=tmp_path / "out", **FEW)
