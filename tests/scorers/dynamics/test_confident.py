@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import curate
+from curate.errors import OptionError
 from curate.label_errors import confident_joint, find_label_errors
 from curate.scorers.dynamics.confident import Confident
 from curate.signals.folds import FOLDS, folds_of
-from curate.stages import scoring
 from curate.store import Store
 from curate.testing import shard_of
 
@@ -98,7 +98,7 @@ def test_a_later_scorer_has_the_folds_made_for_an_earlier_run(noisy_digits, tmp_
 def test_fewer_rows_than_folds_are_told_of(tmp_path):
     data = curate.load((np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])))
 
-    with pytest.raises(scoring.OptionError, match="fewer than the 5 folds"):
+    with pytest.raises(OptionError, match="fewer than the 5 folds"):
         curate.score(data, ["pvi"], out=tmp_path / "s", epochs=1)
 
 
