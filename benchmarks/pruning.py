@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=None, help="of every training; default those of 8 epochs on everything")
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=None, help="of every training and of the scored one; default the model's own")
     parser.add_argument("--part", choices=["fashion", "text", "noise"], action="append")
     arguments = parser.parse_args()
     parts = arguments.part or ["fashion", "text", "noise"]
@@ -62,7 +63,7 @@ def main() -> None:
 
 def prune(name: str, data: curate.Dataset, test: object, arguments: argparse.Namespace) -> None:
     folder, started = arguments.dir / name, time.process_time()
-    scores = curate.score(data, SCORERS, out=folder / "scores")
+    scores = curate.score(data, SCORERS, out=folder / "scores", lr=arguments.lr)
     chosen = {
         f"{policy}-{budget}": curate.select(data, scores, **how, budget=budget) for budget in BUDGETS for policy, how in POLICIES.items()
     }
@@ -95,7 +96,7 @@ def remove_noise(images: tuple, test: tuple, arguments: argparse.Namespace) -> N
 
 def compared(data, chosen, test, scores, folder: Path, arguments: argparse.Namespace) -> curate.Comparison:
     """Equal steps for every arm, the cost of scoring charged."""
-    recipe = {"steps": arguments.steps, "batch_size": arguments.batch_size}
+    recipe = {"steps": arguments.steps, "batch_size": arguments.batch_size, "lr": arguments.lr}
     return curate.compare(data, chosen, test=test, seeds=arguments.seeds, scores=scores, out=folder / "compared", **recipe)
 
 

@@ -135,11 +135,12 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     pool = ArrayPool({n: c if whole else c[rows] for n, c in pool_columns.items()}, rows=rows, keep=keep, hard_sign=sign)
     rng = KeyedRandom(request.seed, plugin.method if plugin else "filter")
     take = min(k, len(rows))
-    picked, weights = rows[:take], np.ones(take)
-    if sampler is not None:
+    if sampler is None:
+        picked, weights = rows[:take], np.ones(take)
+    else:
         with keeping(request.embeddings.kept if request.embeddings is not None else None) as keeper:
-            index, weights = _sample(sampler, pool, take, rng, data, request)
-        picked = rows[index]
+            picked, weights = _sample(sampler, pool, take, rng, data, request)
+        picked = picked if whole else rows[picked]
     if take < k:
         picked = np.concatenate((picked, last[: k - take]))
         weights = np.concatenate((weights, np.ones(k - take)))
