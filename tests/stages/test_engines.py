@@ -1,6 +1,7 @@
 """The same job in one process, in several, in parts and on Ray: the same bytes, whoever is lost on the way."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -262,15 +263,19 @@ def test_a_lost_ray_worker_costs_its_shard_and_changes_no_byte(source, tmp_path,
     assert contents(tmp_path / "s") == contents(tmp_path / "undisturbed")
 
 
-def test_what_one_process_began_ray_finishes(source, truth, tmp_path, ray_engine):
-    curate.score(source / "data.parquet", SCORERS, out=tmp_path / "s", **OPTIONS)
-    store = Store.open(tmp_path / "s")
-    store.forget("aum", ["part-00002.arrow", "part-00004.arrow"])
-    store.drop_table("random")
+def test_what_a_killed_process_began_ray_finishes(source, tmp_path, ray_engine):
+    front = Path(curate.__file__).parents[1] / "cli.py"
+    scorers = [*SCORERS, f"{source / 'mine.py'}:Fatal:mark={tmp_path / 'mark'}"]
+    words = ["--out", tmp_path / "s", "--shard-rows", 20, "--epochs", 3, *(w for s in scorers for w in ("--scorer", s))]
 
-    curate.score(source / "data.parquet", SCORERS, out=tmp_path / "s", engine="ray", workers=2, **OPTIONS)
+    done = subprocess.run([sys.executable, front, "score", source / "data.parquet", *map(str, words)], capture_output=True, text=True)
 
-    assert contents(tmp_path / "s") == truth
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    begun = sum(len(Store.open(tmp_path / "s").files(name)) for name in (*SCORERS, "Fatal"))
+    assert 0 < begun < 20  # shards of four scorers
+    curate.score(source / "data.parquet", scorers, out=tmp_path / "s", engine="ray", workers=2, **OPTIONS)
+    curate.score(source / "data.parquet", scorers, out=tmp_path / "undisturbed", **OPTIONS)
+    assert contents(tmp_path / "s") == contents(tmp_path / "undisturbed")
 
 
 def test_an_error_in_a_ray_worker_is_the_error_itself(source, tmp_path, ray_engine):
