@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 LOG = "log.jsonl"
 RESULT = "result"
 DEFAULT_SHARD_ROWS = 65_536
+MENTIONED = 5  # differences that a message names
 
 
 @dataclass(frozen=True)
@@ -369,9 +370,21 @@ def shard_name(index: int) -> str:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """`epochs: 8 there, 10 here; …` for messages."""
-    keys = sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
-    return "; ".join(f"{key}: {one.get(key)} there, {other.get(key)} here" for key in keys)
+    """`epochs: 8 there, 10 here; options.skip: …` for messages: the first five leaves that differ, and how many more there are."""
+    here, there = _leaves(other), _leaves(one)
+    keys = sorted(key for key in {**there, **here} if there.get(key) != here.get(key))
+    said = [f"{key}: {there.get(key)} there, {here.get(key)} here" for key in keys[:MENTIONED]]
+    return "; ".join(said + ([f"and {len(keys) - MENTIONED} more"] if len(keys) > MENTIONED else []))
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Everything in nested maps under dotted names; of lists, the maps in them, by their own names where they have one."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, list | tuple) and item and all(isinstance(part, Mapping) for part in item):
+            item = {str(part.get("name", place)): part for place, part in enumerate(item)}
+        found |= _leaves(item, f"{prefix}{key}.") if isinstance(item, Mapping) and item else {prefix + key: item}
+    return found
 
 
 def _table_from_json(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from curate.disk import checksum
 from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError
-from curate.store import Store, default_shard_rows, refuse_foreign, remove, shard_name, shard_ranges, write_arrow, writing
+from curate.store import Store, default_shard_rows, differences, refuse_foreign, remove, shard_name, shard_ranges, write_arrow, writing
 
 COMMITTED = Path(__file__).parent / "stores"
 DATASET = {"fingerprint": "00ff", "rows": 3, "schema": {"x": "int64"}}
@@ -238,7 +238,7 @@ def test_a_half_removed_store_is_removed_by_the_next_attempt(tmp_path, monkeypat
 def test_a_table_made_otherwise_is_refused_with_what_differs(tmp_path):
     store = tiny_store(tmp_path / "store")
 
-    with pytest.raises(OtherJobError, match=r"already has a \"aum\" made otherwise .*'skip': 1.* there, .*'skip': 0.* here"):
+    with pytest.raises(OtherJobError, match=r"already has a \"aum\" made otherwise \(options\.skip: 1 there, 0 here"):
         store.describe("aum", {"method": "aum", "options": {"skip": 0}})
 
 
@@ -303,3 +303,15 @@ def test_shards_are_row_ranges(n, rows, expected):
 @pytest.mark.parametrize("n", [1, 65_536 * 128, 65_536 * 128 + 1, 10**8])
 def test_there_are_never_many_more_than_a_hundred_shards(n):
     assert n / default_shard_rows(n) <= 128
+
+
+def test_differences_name_leaves_and_stop_after_five():
+    one = {"lr": 0.1, "options": {"a": 1, "b": {"c": 2}}, "arms": [{"name": "top", "rows": 3}, {"name": "old", "rows": 3}], "seeds": [0]}
+    other = {"lr": 0.1, "options": {"a": 1, "b": {"c": 5}}, "arms": [{"name": "top", "rows": 4}], "seeds": [0, 1]}
+
+    assert differences(one, one) == ""
+    assert differences(one, other) == (
+        "arms.old.name: old there, None here; arms.old.rows: 3 there, None here; arms.top.rows: 3 there, 4 here; "
+        "options.b.c: 2 there, 5 here; seeds: [0] there, [0, 1] here"
+    )
+    assert differences({f"k{i}": 0 for i in range(7)}, {}).endswith("k4: 0 there, None here; and 2 more")

@@ -145,7 +145,7 @@ def _require_same(store: Store, data: RealImages, job: Mapping[str, Any]) -> Non
         )
     if store.job != dict(job):
         raise OtherJobError(
-            f'The experts in "{store.path}" were trained otherwise ({differences(_flat(store.job), _flat(job))}). '
+            f'The experts in "{store.path}" were trained otherwise ({differences(store.job, job)}). '
             "Give the same options, or leave out --run (or use another --out) to train new ones."
         )
 
@@ -311,7 +311,3 @@ def _table(number: int) -> str:
 
 def _file_name(epoch: int, what: str = "epoch") -> str:
     return f"{what}-{epoch:05d}.safetensors"
-
-
-def _flat(job: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for name, part in job.items() for key, value in (part.items() if isinstance(part, dict) else [(name, part)])}

@@ -159,7 +159,7 @@ def _opened(folder: Path, data: Dataset, job: Mapping[str, Any]) -> Store:
         store = Store.open(folder)
         described = json.loads(json.dumps(describe_dataset(data)))
         if store.kind != "bench" or store.dataset != described or store.job != job:
-            said = differences(store.job, job)[:300] if store.kind == "bench" and store.dataset == described else "of other data or kind"
+            said = differences(store.job, job) if store.kind == "bench" and store.dataset == described else "of other data or kind"
             raise OtherJobError(f'"{folder}" holds another job ({said}). Use another --out, or --overwrite.')
     else:
         store = Store.create(folder, "bench", dataset=describe_dataset(data), job=job, settled={})

@@ -189,9 +189,7 @@ class _Job:
             known.forget(HERE, [entry.file for entry in known.files(HERE)])  # the picture of fewer seeds
             known.update(job=grown)
         elif known.job != job:
-            raise OtherJobError(
-                f'"{folder}" holds another comparison ({differences(known.job, job)[:300]}). Use another --out, or --overwrite.'
-            )
+            raise OtherJobError(f'"{folder}" holds another comparison ({differences(known.job, job)}). Use another --out, or --overwrite.')
         return known
 
     def do(self, store: Store) -> None:

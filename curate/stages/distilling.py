@@ -169,7 +169,7 @@ def _known(folder: Path, data: Dataset, job: Mapping[str, Any]) -> Store | None:
     if store.kind != KIND or store.dataset["fingerprint"] != data.fingerprint:
         raise OtherJobError(f'"{folder}" holds {store.kind} of another dataset or kind. Use another --out, or --overwrite.')
     if store.job != job:
-        raise OtherJobError(f'"{folder}" holds another set ({differences(store.job, job)[:300]}). Use another --out, or --overwrite.')
+        raise OtherJobError(f'"{folder}" holds another set ({differences(store.job, job)}). Use another --out, or --overwrite.')
     return store
 
 
