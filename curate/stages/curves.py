@@ -1,10 +1,14 @@
 """The picture of a comparison: accuracy against the share of the rows that is kept, with intervals; everything is a line."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from curate.comparison import BASELINES
+
+INSIDE: Final = 7  # lines whose legend finds room within the axes
+GREY: Final = 7  # the colour of the cycle that the baselines have
 
 
 def draw_curve(summary: Mapping[str, Any], target: Path) -> None:
@@ -13,13 +17,18 @@ def draw_curve(summary: Mapping[str, Any], target: Path) -> None:
 
     arms = [arm for arm in summary["arms"] if arm["accuracy"]["mean"] is not None]
     everything = next(arm for arm in summary["arms"] if arm["kind"] == "everything")
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    lines = same_policy(arms)
+    figure = Figure(figsize=(7.5 if len(lines) <= INSIDE else 9.5, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    for name, line in same_policy(arms).items():
-        style: dict[str, Any] = {"color": "0.45", "linestyle": "--" if name == "random" else ":"} if name in BASELINES else {}
+    marks = cycle(product("osD^", [f"C{i}" for i in range(10) if i != GREY]))
+    for name, line in lines.items():
+        if name in BASELINES:
+            style: dict[str, Any] = {"color": "0.45", "marker": "o", "linestyle": "--" if name == "random" else ":"}
+        else:
+            style = dict(zip(("marker", "color"), next(marks), strict=True))
         x = [100 * arm["rows"] / everything["rows"] for arm in line]
         y = [100 * arm["accuracy"]["mean"] for arm in line]
-        axes.errorbar(x, y, yerr=[100 * half_width(arm) for arm in line], marker="o", markersize=4, capsize=3, label=name, **style)
+        axes.errorbar(x, y, yerr=[100 * half_width(arm) for arm in line], markersize=4, capsize=3, label=name, **style)
     if everything["accuracy"]["mean"] is not None:
         mean, half = 100 * everything["accuracy"]["mean"], 100 * half_width(everything)
         axes.axhline(mean, color="black", linewidth=1, label="everything")
@@ -28,7 +37,8 @@ def draw_curve(summary: Mapping[str, Any], target: Path) -> None:
     seeds = len(summary["seeds"])
     axes.set_title(f"{seeds} seeds, 95 % intervals" if seeds > 1 else "1 seed, no interval", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(lines) > INSIDE else {}
+    axes.legend(frameon=False, **beside)
     figure.savefig(target, format="png", dpi=150)
 
 
