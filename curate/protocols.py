@@ -21,6 +21,7 @@ Columns = Mapping[str, Array]
 State = dict[str, Array]
 Keep = Literal["high", "low", "middle"]
 Sign = Literal[-1, 0, 1]
+Projected = Literal["auto", "rademacher", "sjlt", "kronecker"]
 
 
 class Shard(Mapping[str, Array]):
@@ -162,6 +163,10 @@ class View(Protocol):
     @property
     def squared_norms(self) -> "Tensor":
         """‖∇ loss‖² over all trainable parameters, (b,)."""
+        ...
+
+    def sketch(self, output: Literal["loss", "log_odds"], width: int, kind: "Projected", seed: int) -> "Tensor":
+        """Each row's gradient of its loss, or of its label's log-odds, over all trainable parameters, projected, (b, width) float32."""
         ...
 
     def input_gradient(self, output: Literal["logit", "prob"]) -> "tuple[Tensor, Tensor]":
