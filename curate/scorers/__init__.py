@@ -36,6 +36,7 @@ MENU: dict[str, str] = {
     "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "tracin": "curate.scorers.gradients.tracin:TracIn",
+    "trak": "curate.scorers.gradients.trak:Trak",
     "typicality": "curate.scorers.neighbours.typicality:Typicality",
     "vog": "curate.scorers.gradients.vog:VoG",
 }

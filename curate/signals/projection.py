@@ -128,7 +128,7 @@ def _outer_blocks(term: Outer, start: int, b: int) -> Iterator[Block]:
 def _scatter_blocks(term: Scatter, start: int) -> Iterator[Block]:
     """Only ids that occur in the batch have a gradient."""
     b, _, d = term.g.shape
-    ids, place = term.ids.unique(return_inverse=True)  # (u,), (b, T)
+    ids, place = torch.unique(term.ids, return_inverse=True)  # (u,), (b, T)
     step = max(1, _step(b) // d)
     each = torch.arange(b, device=place.device)[:, None]
     for first in range(0, len(ids), step):
