@@ -174,7 +174,8 @@ def _check_columns(columns: Columns, signals: Mapping[str, Array], n: int, name:
     score = columns["score"]
     assert score.dtype == np.float32, f"{name}: score must be float32, got {score.dtype}."
     for column, values in columns.items():
-        assert values.shape == (n,), f"{name}: {column} must have one value a row, shape ({n},), got {values.shape}."
+        fits = values.shape == (n,) or (column != "score" and values.ndim == 2 and len(values) == n)
+        assert fits, f"{name}: {column} must have one value a row (or, but for the score, one row), shape ({n},), got {values.shape}."
         assert values.dtype.kind in "biufU", f"{name}: {column} must hold numbers, booleans or text, got {values.dtype}."
         infinite = values.dtype.kind == "f" and np.isinf(values).any()
         assert not infinite, f"{name}: {column} is infinite in row {_first(np.isinf(values)) if infinite else 0}."
