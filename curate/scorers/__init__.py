@@ -8,6 +8,7 @@ MENU: dict[str, str] = {
     "confident": "curate.scorers.dynamics.confident:Confident",
     "contamination": "curate.scorers.target.contamination:Contamination",
     "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
+    "datamodel": "curate.scorers.target.datamodel:Datamodel",
     "datamap": "curate.scorers.dynamics.datamap:DataMap",
     "dsir": "curate.scorers.target.dsir:DSIR",
     "dual": "curate.scorers.dynamics.dual:DUAL",

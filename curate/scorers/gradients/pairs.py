@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from curate.errors import OptionError
 from curate.protocols import Columns, Shard, State, View
 from curate.scorers.dynamics.run_length import check_reach
-from curate.scorers.gradients.influence import as_matrix, join_targets, known_targets, summary
 from curate.scorers.gradients.last_layer import prediction_error
+from curate.scorers.influence import as_matrix, join_targets, known_targets, summary
 
 if TYPE_CHECKING:
     from torch import Tensor

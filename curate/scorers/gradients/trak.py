@@ -14,7 +14,7 @@ from curate.errors import InputError, OptionError
 from curate.protocols import Columns, Projected, Shard, Sign, State, View
 from curate.scorers.dynamics.run_length import check_reach
 from curate.scorers.gradients.epochs import check_epochs, evenly_spaced
-from curate.scorers.gradients.influence import as_matrix, join_targets, known_targets, summary
+from curate.scorers.influence import as_matrix, join_targets, known_targets, summary
 
 if TYPE_CHECKING:
     from torch import Tensor
