@@ -21,6 +21,7 @@ Columns = Mapping[str, Array]
 State = dict[str, Array]
 Keep = Literal["high", "low", "middle"]
 Sign = Literal[-1, 0, 1]
+Projected = Literal["auto", "rademacher", "sjlt", "kronecker"]
 
 
 class Shard(Mapping[str, Array]):
@@ -118,7 +119,8 @@ class Pays(Protocol):
 class ReadsTarget(Protocol):
     """What a scorer is besides, if it compares rows with the `--target` set, whose columns it names in `requires` as `target.X`.
 
-    The target's rows come in shards of their own, whose columns bear those names: `shard["target.text"]`, `"target.embedding"`. What
+    The target's rows come in shards of their own, whose columns bear those names: `shard["target.text"]`, `"target.embedding"`,
+    `"target.label"`, and of a scorer that `Sweeps` what it saw of them at the checkpoints, `"target.swept.X"`. What
     `merge_target` makes of them, in shard order, is there in every state that `fit` and `score` are handed, under `target.KEY`:
     `{"counts": …}` becomes `state["target.counts"]`. `merge` need not carry it along.
     """
@@ -126,6 +128,22 @@ class ReadsTarget(Protocol):
     def fit_target(self, shard: Shard) -> State: ...
 
     def merge_target(self, states: Sequence[State]) -> State: ...
+
+
+@runtime_checkable
+class TargetOptional(Protocol):
+    """What a scorer is besides, if it says something of the rows without a target, too: the scorer to take where none is named."""
+
+    def without_target(self) -> Scorer: ...
+
+
+@runtime_checkable
+class SharesSeeds(Protocol):
+    """What a scorer is besides, if a seed's columns depend on those of the other seeds: they go through `share` before they are joined."""
+
+    def share(self, parts: Sequence[Columns]) -> Sequence[Columns]:
+        """The columns that `score` gave for one shard, one part a seed (of one seed, too)."""
+        ...
 
 
 @runtime_checkable
@@ -162,6 +180,10 @@ class View(Protocol):
     @property
     def squared_norms(self) -> "Tensor":
         """‖∇ loss‖² over all trainable parameters, (b,)."""
+        ...
+
+    def sketch(self, output: Literal["loss", "log_odds"], width: int, kind: "Projected", seed: int) -> "Tensor":
+        """Each row's gradient of its loss, or of its label's log-odds, over all trainable parameters, projected, (b, width) float32."""
         ...
 
     def input_gradient(self, output: Literal["logit", "prob"]) -> "tuple[Tensor, Tensor]":

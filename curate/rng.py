@@ -49,6 +49,10 @@ class KeyedRandom:
             np.multiply((bits >> np.uint64(11)) + 0.5, 2.0**-53, out=numbers[block])
         return numbers
 
+    def bits(self, places: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """64 random bits a place, in the shape of `places`."""
+        return splitmix64(self._key ^ splitmix64(places.astype(np.uint64)))
+
     def gumbel(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """One standard Gumbel number a row, (n,) float64."""
         return -np.log(-np.log(self.uniform(rows)))

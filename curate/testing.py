@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate import plugins
 from curate.errors import UnknownNameError, did_you_mean
 from curate.pool import ArrayPool
-from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, Opens, ReadsTarget, Sampler, Scorer, Shard, State
+from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, Opens, ReadsTarget, Sampler, Scorer, Shard, SharesSeeds, State
 from curate.rng import KeyedRandom
 
 SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
@@ -140,7 +140,8 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         **{f"eval.{name}": values for name, values in evaluation.items()},
         "probs.final": evaluation["probs"][:, -1].astype(np.float32),
         "probs.oos": evaluation["probs"][:, 0].astype(np.float32),
-        **{name: _swept(name, n) for name in requires if name.startswith("swept.")},
+        **{name: _swept(name, n) for name in requires if name.startswith(("swept.", "target.swept."))},
+        "target.label": _labels(n)[::-1].copy(),
         "label": _labels(n),
         "content": (np.arange(n) // 2).astype(np.uint64),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
@@ -173,7 +174,8 @@ def _check_columns(columns: Columns, signals: Mapping[str, Array], n: int, name:
     score = columns["score"]
     assert score.dtype == np.float32, f"{name}: score must be float32, got {score.dtype}."
     for column, values in columns.items():
-        assert values.shape == (n,), f"{name}: {column} must have one value a row, shape ({n},), got {values.shape}."
+        fits = values.shape == (n,) or (column != "score" and values.ndim == 2 and len(values) == n)
+        assert fits, f"{name}: {column} must have one value a row (or, but for the score, one row), shape ({n},), got {values.shape}."
         assert values.dtype.kind in "biufU", f"{name}: {column} must hold numbers, booleans or text, got {values.dtype}."
         infinite = values.dtype.kind == "f" and np.isinf(values).any()
         assert not infinite, f"{name}: {column} is infinite in row {_first(np.isinf(values)) if infinite else 0}."
@@ -223,7 +225,7 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
     own = {signal: values for signal, values in columns.items() if not signal.startswith("target.")}
     shards = _cut(own, sizes)
     target: State = {}
-    if isinstance(scorer, ReadsTarget):
+    if isinstance(scorer, ReadsTarget) and len(own) < len(columns):
         told = scorer.merge_target([scorer.fit_target(shard) for shard in _cut({n: v for n, v in columns.items() if n not in own}, sizes)])
         target = {f"target.{key}": value for key, value in told.items()}
         _check_state(target, name)
@@ -236,6 +238,8 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
     if isinstance(scorer, Concludes):
         _check_facts(scorer.conclude(state or {}), name)
     parts = [scorer.score(shard, state) for shard in shards]
+    if isinstance(scorer, SharesSeeds):
+        parts = [scorer.share([part])[0] for part in parts]
     if isinstance(scorer, Opens):
         scorer.close()
     return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
@@ -282,7 +286,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
             f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
-            "target.embedding, target.text."
+            "target.embedding, target.text, target.label, target.swept.X."
         )
     if not at:
         return known[base]

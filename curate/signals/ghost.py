@@ -45,14 +45,28 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class Bag:
+    """share[t] g is added to the weight's row ids[t]; (b, T), (b, T) and (b, d)."""
+
+    ids: Tensor
+    share: Tensor
+    g: Tensor
+
+    @property
+    def scatter(self) -> Scatter:
+        return Scatter(self.ids, self.share[:, :, None] * self.g[:, None, :])
+
+
+@dataclass(frozen=True)
 class Dense:
     """The gradient itself, (b, size): biases and norms, which are small."""
 
     value: Tensor
 
 
-Term = Outer | Scatter | Dense
+Term = Outer | Scatter | Bag | Dense
 Rule = Callable[[Any, Sequence[Tensor], Tensor], dict[str, Term]]
+Output = Callable[[Tensor, Tensor], Tensor]  # logits (b, classes) and labels (b,) to a number a row, (b,)
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,25 @@ class Call:
     layer: nn.Module
     inputs: tuple[Tensor, ...]
     edge: Any
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A forward pass that can be gone back through more than once: the logits (b, classes) with their graph, and the layers' uses."""
+
+    logits: Tensor
+    calls: Sequence[Call]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """In nats, (b,)."""
+    return nn.functional.cross_entropy(_wide(logits), labels, reduction="none")
+
+
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """log p / (1 - p) of the label's probability, (b,): its logit less the log-sum-exp of the others, TRAK's output function."""
+    z, y = _wide(logits), labels[:, None]
+    return z.gather(1, y)[:, 0] - z.scatter(1, y, -torch.inf).logsumexp(dim=1)
 
 
 class GhostNorms:
@@ -84,24 +117,43 @@ class GhostNorms:
 
     def __call__(self, inputs: tuple[Tensor, ...], labels: Tensor, one: Callable[[int], tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
         """The logits (b, classes), and the squared norms (b,); `one(i)` are the model's arguments for the batch's row i alone."""
+        recorded = self.record(inputs, len(labels))
+        return recorded.logits.detach(), self.norms(recorded, inputs, labels, one)
+
+    def record(self, inputs: tuple[Tensor, ...], b: int) -> Recorded:
+        """One forward pass over a batch of `b` rows, that norms and other gradients may share."""
         require_eval(self.model)
+        calls: list[Call] = []
+        with _watched(self._layers, calls, b), torch.enable_grad():
+            return Recorded(self.model(*inputs), calls)
+
+    def norms(self, recorded: Recorded, inputs: tuple[Tensor, ...], labels: Tensor, one: Callable[[int], tuple[Tensor, ...]]) -> Tensor:
+        """The squared norms, (b,), of a batch that was recorded."""
+        terms, explicit = self.gradients(recorded, inputs, labels, one, cross_entropy)
+        found = [squared_norm(term, len(labels)) for term in terms.values()]
+        found += [g.square().sum(dim=1) for g in explicit.values()]
+        return torch.stack(found).sum(dim=0) if found else torch.zeros_like(recorded.logits[:, 0])
+
+    def gradients(
+        self,
+        recorded: Recorded,
+        inputs: tuple[Tensor, ...],
+        labels: Tensor,
+        one: Callable[[int], tuple[Tensor, ...]],
+        output: Output,
+    ) -> tuple[dict[str, list[Term]], dict[str, Tensor]]:
+        """Each row's gradient of `output` by parameter: as terms, and (b, size) where there is no rule that holds."""
         if self.explicit is None:
             self.explicit = self._find_explicit(labels, one)
-        logits, norms = self._by_name(inputs, labels)
-        total = sum((value for name, value in norms.items() if name not in self.explicit), torch.zeros_like(logits[:, 0]))
-        if self.explicit:
-            total = total + explicit_norms(self.model, inputs, labels, self.explicit)
-        return logits, total
+        terms = {name: found for name, found in self._terms(recorded, labels, output).items() if name not in self.explicit}
+        return terms, explicit_gradients(self.model, inputs, labels, self.explicit, output) if self.explicit else {}
 
-    def _by_name(self, inputs: tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared norm by parameter, each (b,)."""
-        calls: list[Call] = []
-        with _watched(self._layers, calls, len(labels)), torch.enable_grad():
-            logits = self.model(*inputs)
-            loss = nn.functional.cross_entropy(
-                logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, labels, reduction="sum"
-            )
-            gradients = torch.autograd.grad(loss, [call.edge for call in calls], allow_unused=True) if calls else ()
+    def _terms(self, recorded: Recorded, labels: Tensor, output: Output) -> dict[str, list[Term]]:
+        with torch.enable_grad():
+            total = output(recorded.logits, labels).sum()
+        calls = recorded.calls
+        edges = [call.edge for call in calls]
+        gradients = torch.autograd.grad(total, edges, allow_unused=True, retain_graph=True) if calls else ()
         terms: dict[str, list[Term]] = {}
         names = {id(p): name for name, p in self.model.named_parameters()}
         with torch.no_grad():
@@ -114,14 +166,15 @@ class GhostNorms:
                     parameter = getattr(call.layer, name, None)
                     if parameter is not None and parameter.requires_grad:
                         terms.setdefault(names[id(parameter)], []).append(term)
-            return logits.detach(), {name: squared_norm(found, len(labels)) for name, found in terms.items()}
+        return terms
 
     def _find_explicit(self, labels: Tensor, one: Callable[[int], tuple[Tensor, ...]]) -> set[str]:
         """The parameters whose rule disagrees with plain autograd on the first rows, or that have none."""
         parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         wrong: set[str] = set()
         for i in range(min(CHECKED_ROWS, len(labels))):
-            norms = self._by_name(one(i), labels[i : i + 1])[1]
+            terms = self._terms(self.record(one(i), 1), labels[i : i + 1], cross_entropy)
+            norms = {name: squared_norm(found, 1) for name, found in terms.items()}
             with torch.enable_grad():
                 loss = nn.functional.cross_entropy(self.model(*one(i)), labels[i : i + 1])
                 plain = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
@@ -135,13 +188,19 @@ class GhostNorms:
 
 def explicit_norms(model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, names: set[str]) -> Tensor:
     """The same squared norms, (b,), over the named parameters alone, with each row's gradient formed. InputError where torch cannot."""
+    found = explicit_gradients(model, inputs, labels, names, cross_entropy)
+    return torch.stack([g.square().sum(dim=1) for g in found.values()]).sum(dim=0)
+
+
+def explicit_gradients(model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, names: set[str], output: Output) -> dict[str, Tensor]:
+    """Each row's gradient of `output` by the named parameters, (b, size) each. InputError where torch cannot."""
     chosen = {name: p.detach() for name, p in model.named_parameters() if name in names}
 
-    def loss(parameters: dict[str, Tensor], row: tuple[Tensor, ...], label: Tensor) -> Tensor:
+    def value(parameters: dict[str, Tensor], row: tuple[Tensor, ...], label: Tensor) -> Tensor:
         logits = torch.func.functional_call(model, parameters, tuple(x[None] for x in row))
-        return nn.functional.cross_entropy(logits, label[None])
+        return output(logits, label[None])[0]
 
-    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), chunk_size=VMAP_CHUNK)
+    each = torch.func.vmap(torch.func.grad(value), in_dims=(None, 0, 0), chunk_size=VMAP_CHUNK)
     try:
         gradients = each(chosen, inputs, labels)
     except (RuntimeError, ValueError) as error:
@@ -149,7 +208,7 @@ def explicit_norms(model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor,
             f"The gradient of {', '.join(sorted(names)[:3])} cannot be taken row by row ({str(error).splitlines()[0]}). "
             "A model of ordinary torch layers is expected; use `grand_last`, which needs the last layer alone, or another --model."
         ) from error
-    return torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients.values()]).sum(dim=0)
+    return {name: g.flatten(1) for name, g in gradients.items()}
 
 
 def require_eval(model: nn.Module) -> None:
@@ -163,8 +222,10 @@ def require_eval(model: nn.Module) -> None:
 
 def squared_norm(terms: Sequence[Term], b: int) -> Tensor:
     """Of the sum of a parameter's terms, (b,): each kind with itself, and tied weights' cross terms between embedding and linear layer."""
+    if len(terms) == 1 and isinstance(terms[0], Bag):
+        return bag_norm(terms[0])
     outer = _joined([term for term in terms if isinstance(term, Outer)])
-    scatter = _joined_scatter([term for term in terms if isinstance(term, Scatter)])
+    scatter = _joined_scatter([term.scatter if isinstance(term, Bag) else term for term in terms if isinstance(term, Scatter | Bag)])
     dense = [term.value for term in terms if isinstance(term, Dense)]
     found = [torch.stack(dense).sum(dim=0).square().sum(dim=1)] if dense else []
     if outer is not None:
@@ -197,8 +258,19 @@ def scatter_norm(term: Scatter) -> Tensor:
     >>> scatter_norm(Scatter(torch.tensor([[5, 5, 7]]), torch.tensor([[[1.0, 0], [1, 0], [0, 2]]])))
     tensor([8.])
     """
-    same = (term.ids[:, :, None] == term.ids[:, None, :]).to(term.g.dtype)
+    same = _same(term.ids).to(term.g.dtype)
     return (torch.bmm(term.g, term.g.transpose(1, 2)) * same).sum(dim=(1, 2))
+
+
+def bag_norm(term: Bag) -> Tensor:
+    """Every id's gradient is a multiple of g, so positions need not be spread over the width."""
+    same = _same(term.ids).to(term.g.dtype)
+    return torch.einsum("bs,bst,bt->b", term.share, same, term.share) * term.g.square().sum(dim=1)
+
+
+def _same(ids: Tensor) -> Tensor:
+    """Which positions have the same id, (b, T, T)."""
+    return ids[:, :, None] == ids[:, None, :]
 
 
 def _joined(terms: Sequence[Outer]) -> Outer | None:
@@ -224,6 +296,10 @@ def _watched(layers: Sequence[nn.Module], calls: list[Call], b: int) -> Iterator
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _rule(layer: nn.Module) -> Rule | None:
@@ -276,9 +352,7 @@ def _bag(layer: nn.EmbeddingBag, inputs: Sequence[Tensor], g: Tensor) -> dict[st
     padded[there] = ids.reshape(-1)
     counted = there if layer.padding_idx is None else there & (padded != layer.padding_idx)
     share = counted.to(g.dtype) / (counted.sum(dim=1, keepdim=True).clamp_min(1) if layer.mode == "mean" else 1)
-    same = (padded[:, :, None] == padded[:, None, :]).to(g.dtype)
-    weight = torch.einsum("bs,bst,bt->b", share, same, share).sqrt()[:, None]  # every id's gradient is a multiple of g
-    return {"weight": Dense(weight * g)}
+    return {"weight": Bag(padded.clamp_min(0), share, g)}
 
 
 def _layer_norm(layer: nn.LayerNorm, inputs: Sequence[Tensor], g: Tensor) -> dict[str, Term]:

@@ -4,7 +4,9 @@ Rows are the outer loop and checkpoints the inner, so memory does not grow with 
 (a variance of gradients) lives only as long as its batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -16,30 +18,68 @@ from torch.autograd.graph import get_gradient_edge
 
 from curate.errors import InputError
 from curate.progress import Task
-from curate.protocols import Sweeps
-from curate.signals.ghost import GhostNorms, require_eval
+from curate.protocols import Projected, Sweeps
+from curate.rng import KeyedRandom
+from curate.signals.ghost import GhostNorms, Recorded, cross_entropy, log_odds
 from curate.signals.inputs import Inputs
+from curate.signals.projection import Projection
 
 BATCH: Final = 128
 
 Weights = Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """A recorded forward pass, and what else was seen on the way."""
+
+    recorded: Recorded
+    given: Any  # what a gradient by the input is taken by: the input itself, or the embedding's place in the graph; None if neither
+    linear: Sequence[tuple[Tensor, Tensor]]  # in and out of every linear layer
+
+
 class View:
     """What a scorer sees of one batch at one checkpoint. What several scorers ask for is computed once.
 
-    `inputs` are the model's arguments, `labels` (b,) int64; the model is in eval mode. `rate` is the learning rate of that epoch.
+    `inputs` are the model's arguments, `labels` (b,) int64; the model is in eval mode. `rate` is the learning rate of that epoch. Where
+    the view is `shared`, one forward pass serves norms, sketches, gradients by the input, logits and features.
     """
 
-    def __init__(self, epoch: int, rate: float, model: nn.Module, ghost: GhostNorms, inputs: Inputs, rows: Tensor, labels: Tensor) -> None:
+    def __init__(
+        self,
+        epoch: int,
+        rate: float,
+        model: nn.Module,
+        ghost: GhostNorms,
+        inputs: Inputs,
+        rows: Tensor,
+        labels: Tensor,
+        *,
+        shared: bool,
+    ) -> None:
         self.epoch, self.rate, self.model, self.labels = epoch, rate, model, labels
         self.inputs = inputs.batch(rows)
-        self._ghost, self._source, self._rows = ghost, inputs, rows
+        self._ghost, self._source, self._rows, self._shared = ghost, inputs, rows, shared
+        self._sketches: dict[object, Tensor] = {}
 
     @cached_property
     def squared_norms(self) -> Tensor:
         """‖∇ loss‖² over all trainable parameters, (b,)."""
-        return self._ghost(self.inputs, self.labels, lambda i: self._source.batch(self._rows[i : i + 1]))[1]
+        return self._ghost.norms(self._pass.recorded, self.inputs, self.labels, self._one)
+
+    def sketch(self, output: Literal["loss", "log_odds"], width: int, kind: Projected, seed: int) -> Tensor:
+        """Each row's gradient of its loss, or of its label's log-odds, over all trainable parameters, projected, (b, width) float32.
+
+        Keyed by seed and epoch: rows and targets that meet the same checkpoint meet the same projection.
+        """
+        key = (output, width, kind, seed)
+        if key not in self._sketches:
+            outputs = {"loss": cross_entropy, "log_odds": log_odds}
+            terms, explicit = self._ghost.gradients(self._pass.recorded, self.inputs, self.labels, self._one, outputs[output])
+            project = Projection(self.model, width, kind, KeyedRandom(seed, "projection", self.epoch))
+            with torch.no_grad():
+                self._sketches[key] = project(terms, explicit, len(self.labels), self.labels.device)
+        return self._sketches[key]
 
     @property
     def logits(self) -> Tensor:
@@ -62,21 +102,14 @@ class View:
         For images and tables the input is what the model is given; for tokens it is the embedding layer's output, (b, T, width), and
         for a bag of words the bag's, (b, width). One backward pass a batch: rows do not speak to each other in eval mode.
         """
-        require_eval(self.model)
-        if self.inputs[0].is_floating_point():
-            given = self.inputs[0].detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self._chosen(self.model(given, *self.inputs[1:]), output), given)
-            return gradient, torch.ones_like(gradient[:, :1].flatten(1)[:, :1], dtype=torch.bool)
-        found: list[Any] = []
-        handles = [layer.register_forward_hook(_first_embedding(found, self.inputs[0])) for layer in _embeddings(self.model)]
-        try:
-            logits = self.model(*self.inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not found:
+        seen = self._pass
+        if seen.given is None:
             raise InputError("The model reads token ids through no `nn.Embedding`, so there is no input to take a gradient by.")
-        (gradient,) = torch.autograd.grad(self._chosen(logits, output), found[0])
+        with torch.enable_grad():
+            chosen = self._chosen(seen.recorded.logits, output)
+        (gradient,) = torch.autograd.grad(chosen, seen.given, retain_graph=True)
+        if self.inputs[0].is_floating_point():
+            return gradient, torch.ones_like(gradient[:, :1].flatten(1)[:, :1], dtype=torch.bool)
         if gradient.ndim == 2:
             return gradient, torch.ones(len(gradient), 1, dtype=torch.bool, device=gradient.device)
         masked = len(self.inputs) > 1 and self.inputs[1].shape == self.inputs[0].shape
@@ -86,17 +119,31 @@ class View:
         values = logits.float().softmax(dim=1) if output == "prob" else logits
         return values.gather(1, self.labels[:, None]).sum()
 
+    def _one(self, i: int) -> tuple[Tensor, ...]:
+        return self._source.batch(self._rows[i : i + 1])
+
+    @cached_property
+    def _pass(self) -> Pass:
+        """The one forward pass with a graph. Floats are given as a copy that may be written to, so that the leaf behind it stays."""
+        found: list[Any] = []
+        arguments = self.inputs
+        hooks = [(layer, _first_embedding(found, self.inputs[0])) for layer in _embeddings(self.model)]
+        if self.inputs[0].is_floating_point():
+            found.append(self.inputs[0].detach().requires_grad_())
+            arguments, hooks = (found[0].clone(), *self.inputs[1:]), []
+        linear: list[tuple[Tensor, Tensor]] = []
+        with torch.enable_grad(), _hooked([*hooks, *_of_linear(self.model, linear)]):
+            recorded = self._ghost.record(arguments, len(self.labels))
+        return Pass(recorded, found[0] if found else None, linear)
+
     @cached_property
     def _last_layer(self) -> tuple[Tensor, Tensor | None]:
-        calls: list[tuple[Tensor, Tensor]] = []
-        layers = [layer for layer in self.model.modules() if isinstance(layer, nn.Linear)]
-        handles = [layer.register_forward_hook(lambda _, inputs, output: calls.append((inputs[0], output))) for layer in layers]
-        try:
-            with torch.inference_mode():
+        if self._shared:
+            logits, calls = self._pass.recorded.logits.detach(), self._pass.linear
+        else:
+            calls = []
+            with torch.inference_mode(), _hooked(_of_linear(self.model, calls)):
                 logits = self.model(*self.inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
         ends = bool(calls) and calls[-1][0].ndim == 2 and calls[-1][1].shape == logits.shape and torch.equal(calls[-1][1], logits)
         return logits.float(), calls[-1][0].float() if ends else None
 
@@ -126,10 +173,10 @@ def sweep_rows(
         memories: list[Any] = [None] * len(scorers)
         for epoch in sorted(weights):
             model.load_state_dict(weights[epoch])
-            view = View(epoch, rates[epoch], model, ghost, inputs, batch, given)
-            for i, scorer in enumerate(scorers):
-                if epoch in (scorer.epochs or ()):
-                    memories[i] = scorer.visit(view, memories[i])
+            visiting = [i for i, scorer in enumerate(scorers) if epoch in (scorer.epochs or ())]
+            view = View(epoch, rates[epoch], model, ghost, inputs, batch, given, shared=len(visiting) > 1)
+            for i in visiting:
+                memories[i] = scorers[i].visit(view, memories[i])
         for part, scorer, memory in zip(parts, scorers, memories, strict=True):
             part.append({name: value.detach().float().cpu() for name, value in scorer.leave(memory).items()})
         task.advance(len(batch))
@@ -142,6 +189,25 @@ def _finite(values: Tensor) -> NDArray[np.float32]:
     values[broken] = torch.nan
     found: NDArray[np.float32] = values.numpy()
     return found
+
+
+@contextmanager
+def _hooked(hooks: Sequence[tuple[nn.Module, Any]]) -> Iterator[None]:
+    handles = [layer.register_forward_hook(hook) for layer, hook in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _of_linear(model: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> list[tuple[nn.Module, Any]]:
+    """Hooks that note what goes into and comes out of every linear layer."""
+
+    def after(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        calls.append((inputs[0].detach(), output.detach()))
+
+    return [(layer, after) for layer in model.modules() if isinstance(layer, nn.Linear)]
 
 
 def _embeddings(model: nn.Module) -> list[nn.Module]:

@@ -72,7 +72,7 @@ def held_rows(data: Dataset, test: Any, seed: int) -> Held:
     """The test set: the one named, else the source's own split, else a fifth of the rows, drawn within each class from the seed."""
     if test is not None:
         named = load(test, input=list(data.inputs), label=data.label)
-        return Held(_with_classes(named.test or named, data), "named by --test")
+        return Held(with_classes(named.test or named, data), "named by --test")
     if data.test is not None:
         return Held(data.test, "the source's own test split")
     labels = data.labels if data.label is not None else None
@@ -190,15 +190,15 @@ def _drawn(sampler: str, rows: Rows, labels: Rows | None, k: int, rng: KeyedRand
     return found
 
 
-def _with_classes(test: Dataset, data: Dataset) -> Dataset:
-    """A test set read with the class codes of the training set; ColumnError where it is another kind of data or has other classes."""
+def with_classes(test: Dataset, data: Dataset, what: str = "test set") -> Dataset:
+    """A test set, or a target, with the class codes of the training set; ColumnError where it is other data or has other classes."""
     if test.modality != data.modality:
         raise ColumnError(
-            f'The test set "{test.source}" is {test.modality} data, but "{data.source}" is {data.modality}. Pass the same kind.'
+            f'The {what} "{test.source}" is {test.modality} data, but "{data.source}" is {data.modality}. Pass the same kind.'
         )
     if data.modality in ("table", "embedding") and test.width != data.width:
         raise ColumnError(
-            f'The test set "{test.source}" has inputs of width {test.width}, but "{data.source}" of {data.width}. Use the same columns.'
+            f'The {what} "{test.source}" has inputs of width {test.width}, but "{data.source}" of {data.width}. Use the same columns.'
         )
     test = replace(test, classes_of=data.classes_of or data, chat_template=data.chat_template)
     if data.label is not None:

@@ -1,7 +1,7 @@
 """What `curate score` is asked for: scorers by name, the sets that they read, and whether all of it goes together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from curate.errors import InputError, OptionError, UsageError
 from curate.loading import load
 from curate.model_names import reads_no_label
 from curate.plugins import Plugin, options_of, parse
-from curate.protocols import Identified, Scorer
+from curate.protocols import Identified, Scorer, TargetOptional
 from curate.scores import ROWS
-from curate.stages import running, shards
+from curate.stages import running, shards, sweeping
+from curate.stages.arms import with_classes
 from curate.stages.parts import Part
 from curate.stages.shards import RUN_SIGNALS
 
@@ -37,6 +38,11 @@ class Asked:
     @property
     def reads_target(self) -> bool:
         return any(name.startswith(shards.TARGET) for name in self.scorer.requires)
+
+    @property
+    def reads_target_labels(self) -> bool:
+        """Whether the target's rows are seen as the training set's model sees them, with their classes."""
+        return any(name == "target.label" or name.startswith(sweeping.OF_TARGET) for name in self.scorer.requires)
 
 
 def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
@@ -83,6 +89,10 @@ def bring(
     """Opens what the arguments name; raises for everything that can be known to be wrong before the first row is read."""
     data, target = load(data), None if target is None else load(target)
     asked, vectors = ask(scorers), Embeddings.of(embeddings, data)
+    if target is None:
+        asked = [replace(one, scorer=one.scorer.without_target()) if isinstance(one.scorer, TargetOptional) else one for one in asked]
+    elif any(one.reads_target_labels for one in asked):
+        target = with_classes(load(target, input=list(target.inputs), label=data.label), data, "target")
     _check(data, asked, run, target, vectors, max_failures, counts, model)
     return Given(data, asked, target, vectors, None if shard is None else Part.parse(shard))
 

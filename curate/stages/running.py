@@ -16,7 +16,7 @@ from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailur
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
-from curate.stages.sweeping import Ranges, Sweeper, sweep, weights_needed
+from curate.stages.sweeping import Setting, Sweep, weights_needed
 from curate.store import Store, differences
 
 if TYPE_CHECKING:
@@ -112,11 +112,18 @@ class Trainer:
     """Runs for one dataset and recipe. The inputs are read once, when the first run needs them."""
 
     def __init__(
-        self, data: Dataset, proxy: "Proxy", recipe: "Recipe", settled: Mapping[str, Any], max_failures: float, progress: Progress
+        self,
+        data: Dataset,
+        proxy: "Proxy",
+        recipe: "Recipe",
+        settled: Mapping[str, Any],
+        max_failures: float,
+        progress: Progress,
+        spec: str | None,
     ) -> None:
         import torch
 
-        self.data, self.proxy, self.recipe, self.settled = data, proxy, recipe, settled
+        self.data, self.proxy, self.recipe, self.settled, self._spec = data, proxy, recipe, settled, spec
         self.max_failures, self.progress = max_failures, progress
         self.device = torch.device(settled["device"])
         self.wait = 0.0  # seconds for another process to finish the run
@@ -139,8 +146,12 @@ class Trainer:
         assert self.inputs is not None, "reading the inputs finds the failures"
         return self._failed
 
-    def run(self, folder: Path, seed: int, requires: Iterable[str], sweepers: Sequence[Sweeper] = (), ranges: Ranges = ()) -> "Run":
-        """The finished run of one seed in `folder/<key>`, with the signals named and the rows in `ranges` swept."""
+    def setting(self, target: Dataset | None) -> Setting:
+        """What a sweep needs, so that another process could do it as well."""
+        return Setting(self.data, target, self._spec, as_json(self.recipe), self.settled, self.max_failures, self)
+
+    def run(self, folder: Path, seed: int, requires: Iterable[str], sweeps: Sequence[Sweep] = ()) -> "Run":
+        """The finished run of one seed in `folder/<key>`, with the signals named, and the weights that the sweeps still need."""
         from curate.signals.runs import STATUS, Run, run_key, status_table
         from curate.signals.training import STATE, seeded, train
 
@@ -153,7 +164,7 @@ class Trainer:
                     when = " once a scorer needs it" if fault.file.startswith("checkpoints/") else ""
                     self.progress.note(f"{path.name}/{fault.file} is damaged ({fault.problem}); it is made again{when}.")
                 _cut_after_gap(store, self.recipe.epochs)
-                if _lacks_weights(Run(store), {*requires, *weights_needed(Run(store), sweepers, ranges)}):
+                if _lacks_weights(Run(store), {*requires, *weights_needed(Run(store), sweeps)}):
                     self.progress.note(f"{path.name} is trained again: weights that a scorer needs are gone.")
                     _keep_epochs(store, 0)
             else:
@@ -167,7 +178,6 @@ class Trainer:
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
                 train(run, model, self.inputs, self.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress)
             self.evaluate(run, requires)
-            sweep(self, run, sweepers, ranges)
         return run
 
     def evaluate(self, run: "Run", requires: Iterable[str]) -> None:
@@ -251,7 +261,7 @@ def trainer_of(run: "Run", data: Dataset, max_failures: float, progress: Progres
             "and name the same model with --model ./FILE.py:FUNCTION."
         )
     recipe = Recipe(**{key: value for key, value in job.items() if key in {f.name for f in fields(Recipe)}})
-    return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress)
+    return Trainer(data, find(job["model"], data), recipe, run.store.settled, max_failures, progress, job["model"])
 
 
 def as_json(recipe: "Recipe") -> dict[str, Any]:

@@ -25,6 +25,7 @@ from curate.stages.parts import Part
 from curate.stages.room import require_memory, require_room
 from curate.stages.running import RunOptions
 from curate.stages.shards import ShardTask
+from curate.stages.sweeping import Sweep, Sweeper
 from curate.store import RESULT, Entry, Fault, Store, default_shard_rows, refuse_foreign, shard_name, shard_ranges, writing
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def score(
     with engines.engine(engine, workers, ray_address, worker_gpus, progress) as runner:
 
         def opened() -> _Job:
-            job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
-            job.max_failures, job.engine, job.target, job.embeddings = max_failures, runner, given.target, given.embeddings
+            job = _Job(data, folder, asked, given.target, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
+            job.max_failures, job.engine, job.embeddings = max_failures, runner, given.embeddings
             job.max_requests = max_requests
             job.borrow(from_store)
             return job
@@ -187,14 +188,15 @@ class _Job:
     max_failures = 0.01
     max_requests: int | None = None
     engine: Engine = engines.Here()
-    target: Dataset | None = None
     embeddings: Embeddings | None = None
+    model_spec: str | None = None  # the model as the user named it
 
     def __init__(
         self,
         data: Dataset,
         folder: Path,
         asked: Sequence[Asked],
+        target: Dataset | None,
         seed: int,
         seeds: int | None,
         run: str | Path | None,
@@ -211,14 +213,30 @@ class _Job:
         self.seeds: list[int] = list(self.store.job["seeds"])
         self._settle_run(options, device)
         self.asked = [Asked(one.name, one.plugin, one.scorer.settle(self.epochs)) if one.reads_run else one for one in asked]
-        found = {one.name: sweeping.sweeper_of(one.plugin, one.scorer) for one in self.asked}
-        self.sweepers = {name: sweeper for name, sweeper in found.items() if sweeper is not None}
+        self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
+        self.target = target
+        self.sweepers = self._sweepers(None)
+        self.target_sweepers = {} if target is None else self._sweepers(target)
         if self.needs_run and not self.given_runs:
             swept = (f"checkpoints@{epoch}" for one in self.sweepers.values() for epoch in one.epochs)
             requires = [name for one in self.asked for name in one.scorer.requires]
             running.require_checkpoints(self.recipe, (*requires, *swept))
             running.require_told_by_a_loss(self.proxy, requires)
-        self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
+
+    def _sweepers(self, target: Dataset | None) -> dict[str, Sweeper]:
+        found = {one.name: sweeping.sweeper_of(one.plugin, one.scorer, target) for one in self.asked}
+        return {name: sweeper for name, sweeper in found.items() if sweeper is not None}
+
+    @property
+    def _sweeps(self) -> list[Sweep]:
+        """What is to be visited: the rows, then the target's."""
+        sweeps = [Sweep(list(self.sweepers.values()), self.ranges)] if self.sweepers else []
+        if self.target is not None and self.target_sweepers:
+            sweeps.append(Sweep(list(self.target_sweepers.values()), self._target_ranges(self.target), of_target=True))
+        return sweeps
+
+    def _target_ranges(self, target: Dataset) -> list[tuple[int, int]]:
+        return shard_ranges(len(target), default_shard_rows(len(target)))
 
     def _open(self, seed: int, seeds: int | None, device: str, shard_rows: int | None) -> Store:
         found = [run.seed for run in self.given_runs] or [seed + i for i in range(seeds or 1)]
@@ -275,6 +293,7 @@ class _Job:
         else:
             running.require_device(self.store.settled, device)
             self.proxy, self.recipe = running.plan_recipe(options, self.data, known)
+            self.model_spec = options.model or (known or {}).get("model_spec")
             self.epochs = self.recipe.epochs
             if "threads" not in self.store.settled:
                 self.store.update(settled={"threads": running.choose_threads(self.data, self.proxy, self.recipe)})
@@ -303,14 +322,14 @@ class _Job:
         self._report(self.store.drop_damaged())
         self._note_overlap()
         self._write_rows()
-        self._score_all(self._runs(wait=0.0), self.store, None)
+        self._score_all(self._runs(None), self.store, None)
 
     def do_part(self, part: Part) -> None:
         """This process's shards. The run is trained by whoever comes first; the others wait for it."""
         self._require_room()
         if self.needs_run and part.of > 1:
             self.progress.note("The run is trained by the part that comes first, or was already; the others wait for it.")
-        runs = self._runs(wait=float("inf"))
+        runs = self._runs(part)
         with parts.part_store(self.store, part) as own:
             self._score_all(runs, own, part)
 
@@ -339,26 +358,36 @@ class _Job:
                 table = pa.table({"row": np.arange(first, stop), "hash": self.data.row_hashes[first:stop]})
                 self.store.add_shard(ROWS, shard_name(index), table, first=first)
 
-    def _runs(self, *, wait: float) -> "list[Run]":
+    def _runs(self, part: Part | None) -> "list[Run]":
+        """The runs with all that is read of them; of a part, what its own shards read."""
         if not self.needs_run:
             return []
         requires = {name for one in self.asked for name in one.scorer.requires}
         if self.given_runs:
             return self._complete(requires)
-        trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress)
-        trainer.wait = wait
+        spec = self.model_spec
+        trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress, spec)
+        trainer.wait = 0.0 if part is None else float("inf")
         with running.machine(self.store.settled):
-            return [trainer.run(self.folder / "runs", seed, requires, list(self.sweepers.values()), self.ranges) for seed in self.seeds]
+            runs = [trainer.run(self.folder / "runs", seed, requires, self._sweeps) for seed in self.seeds]
+            return [self._swept(trainer, run, part) for run in runs]
+
+    def _swept(self, trainer: running.Trainer, run: "Run", part: Part | None) -> "Run":
+        """The run with the checkpoints visited."""
+        setting = trainer.setting(self.target)
+        if part is None:
+            sweeping.sweep(setting, run, self._sweeps, self.engine)
+            return run
+        everything = any(one.scorer.passes for one in self.asked if one.name in self.sweepers)
+        sweeping.sweep_part(setting, run, self._sweeps, part, everything=everything)
+        return type(run).open(run.store.path)
 
     def _complete(self, requires: set[str]) -> "list[Run]":
         """Adds the clean passes that a given run lacks, from its checkpoints, in its own folder."""
         from curate.signals.folds import FOLDS
 
-        sweepers = list(self.sweepers.values())
         if any(
-            any(run.missing_evaluations(requires))
-            or run.missing_folds(requires, FOLDS)
-            or any(s.missing(run, self.ranges) for s in sweepers)
+            any(run.missing_evaluations(requires)) or run.missing_folds(requires, FOLDS) or any(one.missing(run) for one in self._sweeps)
             for run in self.given_runs
         ):
             for run in self.given_runs:
@@ -367,7 +396,7 @@ class _Job:
                     for table in running.RUN_TABLES:
                         run.store.describe(table, {})
                     trainer.evaluate(run, requires)
-                    sweeping.sweep(trainer, run, sweepers, self.ranges)
+                    sweeping.sweep(trainer.setting(self.target), run, self._sweeps, self.engine)
         return self.given_runs
 
     def _score_all(self, runs: "Sequence[Run]", target: Store, part: Part | None) -> None:
@@ -430,15 +459,17 @@ class _Job:
             running.refuse_failures(failed, len(self.data), self.max_failures, f'scored by "{one.name}"')
 
     def _states(self, one: Asked, tasks: Sequence[ShardTask], runner: Engine) -> list[State | None]:
-        return shards.fit_states(one.scorer, tasks, runner.map, self._target_state(one, runner))
+        return shards.fit_states(one.scorer, tasks, runner.map, self._target_states(one, tasks[0], runner))
 
-    def _target_state(self, one: Asked, runner: Engine) -> State | None:
-        """What the scorer makes of the target, shard by shard as it does of the rows."""
-        if not isinstance(one.scorer, ReadsTarget) or self.target is None:
+    def _target_states(self, one: Asked, like: ShardTask, runner: Engine) -> list[State] | None:
+        """What the scorer makes of the target, shard by shard as it does of the rows; one for each seed whose run it reads."""
+        if not isinstance(one.scorer, ReadsTarget) or not one.reads_target or self.target is None:
             return None
-        ranges = shard_ranges(len(self.target), default_shard_rows(len(self.target)))
-        tasks = [replace(self._task(one, (), {}, 0), data=self.target, first=first, stop=stop) for first, stop in ranges]
-        return shards.fit_target(one.scorer, tasks, runner.map if tasks[0].is_portable else engines.Here().map)
+        swept = self.target_sweepers[one.name].table if one.name in self.target_sweepers else None
+        spans = self._target_ranges(self.target)
+        tasks = [replace(like, data=self.target, first=first, stop=stop, swept=swept, failed={}) for first, stop in spans]
+        here = one.reads_target_labels or not tasks[0].is_portable  # the classes are the training set's, which another process has not
+        return shards.fit_target(one.scorer, tasks, engines.Here().map if here else runner.map)
 
     def _note_facts(self, one: Asked, states: Sequence[State | None]) -> None:
         """Writes down what the state of the first seed says of the whole set."""

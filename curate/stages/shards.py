@@ -17,7 +17,7 @@ from curate.disk import write_whole
 from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, State
+from curate.protocols import Columns, Opens, Pays, ReadsTarget, Scorer, Shard, SharesSeeds, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
@@ -104,13 +104,28 @@ class ShardTask:
             return _of_graph(self.embeddings, self.data, name, self.first, self.stop)
         return of_data(self.data, name, self.first, self.stop)
 
-    def target_shard(self) -> Shard:
-        """The rows as a part of the target, where `data` is that: the columns bear the names by which scorers ask for them."""
+    def target_shards(self) -> list[Shard]:
+        """The rows as a part of the target, where `data` is that, one a seed, or one for all where no run is read.
+
+        The columns bear the names by which scorers ask for them.
+        """
+        from curate.signals.runs import Run
+
         names = [name for name in self.built().requires if name.startswith(TARGET)]
-        columns = {name: of_data(self.data, name.removeprefix(TARGET), self.first, self.stop) for name in names}
-        for column in columns.values():
-            column.flags.writeable = False
-        return Shard(np.arange(self.first, self.stop), columns)
+        swept = [name.removeprefix(TARGET) for name in names if name.startswith(TARGET + SWEPT)]
+        columns = {
+            name: of_data(self.data, name.removeprefix(TARGET), self.first, self.stop)
+            for name in names
+            if not name.startswith(TARGET + SWEPT)
+        }
+        made = []
+        for path in self.runs if self.swept is not None else (None,):
+            seen = {} if path is None else Run.open(path).swept(str(self.swept), swept, self.first, self.stop)
+            every = columns | {TARGET + name: values for name, values in seen.items()}
+            for column in every.values():
+                column.flags.writeable = False
+            made.append(Shard(np.arange(self.first, self.stop), every))
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         """What crosses to another process: names and numbers; the dataset as its recipe, the scorer as its plug-in."""
@@ -151,19 +166,24 @@ class _Held:
 held = _Held()
 
 
-def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each, target: State | None = None) -> list[State | None]:
-    """A seed's merged state after all passes, what the target told beside it; None where a scorer has neither."""
-    states: list[State | None] = [target] * len(tasks[0].seeds)
+def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each, target: Sequence[State] | None = None) -> list[State | None]:
+    """A seed's merged state after all passes, what the target told (a seed, or all of them) beside it; None where a scorer has neither."""
+    seeds = len(tasks[0].seeds)
+    told: list[State | None] = [None] * seeds if target is None else [target[i % len(target)] for i in range(seeds)]
+    states = told
     for _ in range(scorer.passes):
         fitted = list(each(_fit, [task.with_states(states) for task in tasks]))  # (shards, seeds)
-        states = [scorer.merge(list(of_seed)) | (target or {}) for of_seed in zip(*fitted, strict=True)]
+        states = [
+            scorer.merge(list(of_seed)) | (of_target or {}) for of_seed, of_target in zip(zip(*fitted, strict=True), told, strict=True)
+        ]
     return states
 
 
-def fit_target(scorer: ReadsTarget, tasks: Sequence[ShardTask], each: Each) -> State:
-    """What a scorer makes of the target, whose rows the tasks hold, under the names by which its states have it."""
-    merged = scorer.merge_target(list(each(_fit_target, tasks)))
-    return {f"{TARGET}{key}": value for key, value in merged.items()}
+def fit_target(scorer: ReadsTarget, tasks: Sequence[ShardTask], each: Each) -> list[State]:
+    """What a scorer makes of the target, whose rows the tasks hold, under the names in its states; one a seed that it reads."""
+    fitted = list(each(_fit_target, tasks))  # (shards, seeds)
+    merged = [scorer.merge_target(list(of_seed)) for of_seed in zip(*fitted, strict=True)]
+    return [{f"{TARGET}{key}": value for key, value in one.items()} for one in merged]
 
 
 def write_shard(task: ShardTask) -> Entry:
@@ -179,13 +199,15 @@ def require_known_signals(
 ) -> None:
     """UsageError or ColumnError before any work where a scorer asks for what this data or this version does not have."""
     for signal in requires:
-        kind = signal.removeprefix(TARGET) if signal.startswith(TARGET) else signal.split(".")[0].split("@")[0]
-        known = ROW_SIGNALS if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, NEIGHBOURS, CONTENT, "label")
+        kind = signal.removeprefix(TARGET).split(".")[0].split("@")[0]
+        known = (
+            (*ROW_SIGNALS, "label", "swept") if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, NEIGHBOURS, CONTENT, "label")
+        )
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
                 "There are: dynamics.*, eval.*, probs.final, swept.*, label, content, text, question, answer, embedding, neighbours@K, "
-                "neighbours.label@K, neighbours.distance@K, target.text, target.embedding."
+                "neighbours.label@K, neighbours.distance@K, target.text, target.embedding, target.label, target.swept.*."
             )
         if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
             _require_embeddings(name, data, has_embeddings)
@@ -272,10 +294,10 @@ def _fit(task: ShardTask) -> list[State]:
     return [scorer.fit(shard, state) for shard, state in zip(task.shards(), task.states, strict=True)]
 
 
-def _fit_target(task: ShardTask) -> State:
+def _fit_target(task: ShardTask) -> list[State]:
     scorer = held.of(task)
     assert isinstance(scorer, ReadsTarget), "only such scorers are given a target"
-    return scorer.fit_target(task.target_shard())
+    return [scorer.fit_target(shard) for shard in task.target_shards()]
 
 
 def _computed(task: ShardTask) -> dict[str, NDArray[Any]]:
@@ -285,7 +307,9 @@ def _computed(task: ShardTask) -> dict[str, NDArray[Any]]:
 def _score(task: ShardTask, shards: Sequence[Shard]) -> dict[str, NDArray[Any]]:
     scorer = held.of(task)
     states = task.states or (None,) * len(shards)
-    parts = [scorer.score(shard, state) for shard, state in zip(shards, states, strict=True)]
+    parts: Sequence[Columns] = [scorer.score(shard, state) for shard, state in zip(shards, states, strict=True)]
+    if isinstance(scorer, SharesSeeds):
+        parts = scorer.share(parts)
     for part in parts:
         _check_columns(task, part, len(shards[0].rows))
     return join_seeds(parts, scorer.combine, task.seeds)

@@ -75,7 +75,7 @@ def test_the_order_of_rows_changes_nothing(spec: str):
     columns, scored = run_of(spec)
     order = np.random.default_rng(0).permutation(N)
 
-    found = scored({name: values[order] for name, values in columns.items()})
+    found = scored({name: values if name.startswith("target.") else values[order] for name, values in columns.items()})
 
     same(found, {name: values[order] for name, values in scored(columns).items()})
 

@@ -38,13 +38,13 @@ def test_scorers_share_the_sweep_and_it_is_kept_a_file_a_shard(whole):
 
 
 def test_a_kill_between_two_shards_leaves_bytes_that_the_same_call_completes(data, whole, tmp_path, monkeypatch):
-    def interrupted(*arguments):
-        if arguments[3] == (50, 100):
+    def interrupted(task):
+        if task.span == (50, 100):
             raise KeyboardInterrupt
-        return real(*arguments)
+        return real(task)
 
-    real = sweeping._sweep_range
-    monkeypatch.setattr(sweeping, "_sweep_range", interrupted)
+    real = sweeping.sweep_range
+    monkeypatch.setattr(sweeping, "sweep_range", interrupted)
     with pytest.raises(KeyboardInterrupt):
         curate.score(data, ["grand", "vog"], epochs=EPOCHS, shard_rows=50, out=tmp_path / "s")
     monkeypatch.undo()
@@ -55,7 +55,7 @@ def test_a_kill_between_two_shards_leaves_bytes_that_the_same_call_completes(dat
 
 
 def test_another_store_takes_the_sweep_over_whatever_its_shards(data, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeping, "_sweep_range", None)  # would fail if anything were visited again
+    monkeypatch.setattr(sweeping, "sweep_range", None)  # would fail if anything were visited again
 
     again = curate.score(data, ["grand"], run=whole.path, shard_rows=17, out=tmp_path / "s")
 
