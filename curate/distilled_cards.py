@@ -143,11 +143,23 @@ def _head(summary: Mapping[str, Any], dataset: Mapping[str, Any]) -> Lines:
         "",
         f"`image` is a float32 array, {height} x {width} x {channels}, in the source's pixel units, not clipped; `label` the class"
         + ("; `soft_label` the learned probabilities of all classes" if summary["soft"] else "")
+        + (f". Each image is cut from others of its class: {_origins(summary['origins'])}" if summary["origins"] else "")
         + ". `transform.safetensors` is what networks were trained through, `grid.png` shows the images.",
         "",
         "![the images, a line a class](grid.png)",
         "",
     ]
+
+
+ORIGINS: Final[Mapping[str, str]] = {
+    "source_rows": "`source_rows` are the source's rows of its tiles, line by line",
+    "source_ids": "`source_ids` their ids",
+    "source_boxes": "`source_boxes` top, left, height and width there",
+}
+
+
+def _origins(names: Sequence[str]) -> str:
+    return ", ".join(ORIGINS[name] for name in names)
 
 
 def _worth(summary: Mapping[str, Any]) -> Lines:
@@ -185,6 +197,7 @@ def _made(summary: Mapping[str, Any], dataset: Mapping[str, Any], names: Sequenc
         "seed": summary["seed"],
         "whitened": "ZCA" if summary["whitened"] else "no, standardised by channel",
         "recipe": ", ".join(f"{name} {value}" for name, value in summary["training"].items() if value != ""),
+        **{name.replace("_", " "): f"{value:,}" if isinstance(value, int) else plain(value) for name, value in summary["facts"].items()},
         **({"learned rate": f"{summary['rate']:.6g}"} if summary["rate"] is not None else {}),
     }
     lines = ["## How it was made", "", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items()), ""]

@@ -20,7 +20,9 @@ Room = Literal["scorers", "samplers", "online_samplers", "distillers"]
 ROOMS: tuple[Room, ...] = ("scorers", "samplers", "online_samplers", "distillers")
 FOLDERS: dict[Room, str] = {"scorers": "scorers", "samplers": "samplers", "online_samplers": "samplers.online", "distillers": "distill"}
 
-_SPEC = re.compile(r"^(?:(?P<alias>[A-Za-z_]\w*)=)?(?P<name>.*?\.py:[A-Za-z_]\w*|[^:=]+)(?::(?P<options>.*))?$", re.DOTALL)
+_SPEC = re.compile(
+    r"^(?:(?P<alias>[A-Za-z_]\w*)=)?(?P<name>(?:[A-Za-z]:[\\/])?[^:]*?\.py:[A-Za-z_]\w*|[^:=]+)(?::(?P<options>.*))?$", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Opens(Protocol):
 
 @runtime_checkable
 class Identified(Protocol):
-    """What a scorer is besides, if its options name files (a model, a prompt): `identity` says what they hold, for the manifest.
+    """What a scorer or distiller is besides, if its options name files (a model, a prompt): `identity` tells the manifest what they hold.
 
     What bears an option's name stands in that option's place, so that a store holds no path and notices other weights under an old name;
     None leaves an option out that changes no score.
@@ -353,7 +353,9 @@ class Distilled:
 
     `images` (m, channels, height, width) float32 in the source's own units, neither whitened nor clipped; `labels` (m,) int64;
     `soft_labels` (m, classes) float32 probabilities, or None where the labels are hard. `rate` is the learned step size, or None.
-    `training` is how to train on it. `history` are named curves over the iterations, such as "loss".
+    `training` is how to train on it. `history` are named curves over the iterations, such as "loss". `tiles`, (m, t, 5) int64, says where
+    the t tiles of each image were cut from, line by line: source row, top, left, height, width in pixels of the images as they were
+    handed over; None where images are not cut from others. `facts` are numbers and words by name, to be shown and kept.
     """
 
     images: NDArray[np.float32]
@@ -362,6 +364,8 @@ class Distilled:
     soft_labels: NDArray[np.float32] | None = None
     rate: float | None = None
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    tiles: NDArray[np.int64] | None = None
+    facts: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
 class Distiller(Protocol):

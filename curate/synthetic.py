@@ -24,6 +24,7 @@ HISTORY: Final = "history"
 HERE: Final = "."
 GRID: Final = "grid.png"
 CARD: Final = "README.md"
+ORIGINS: Final = ("source_rows", "source_ids", "source_boxes")  # columns of a set whose images are cut from others
 DISTILLED: Final = "distilled"
 RANDOM: Final = "random"
 EVERYTHING: Final = "everything"
@@ -69,7 +70,11 @@ class Synthetic:
         return Training(**self.store.about(DATA)["training"])
 
     def dataset(self) -> "datasets.Dataset":
-        """Columns `image` (height x width x channels, float32, in the source's units), `label` and, where learned, `soft_label`."""
+        """Columns `image` (height x width x channels, float32, in the source's units), `label` and, where learned, `soft_label`.
+
+        Where images are cut from others: `source_rows`, the source's row of each tile, line by line, `source_ids`, if the data name an id,
+        and `source_boxes`, its top, left, height and width in the images as they were distilled.
+        """
         import datasets
 
         table = datasets.Dataset.from_parquet(str(self.path / DATA / FILE), cache_dir=str(self.path / ".cache"))
@@ -85,7 +90,13 @@ class Synthetic:
         images = _numbers(table.column("image")).reshape(len(table), height, width, channels)
         soft = _numbers(table.column("soft_label")).reshape(len(table), -1) if "soft_label" in table.column_names else None
         labels = table.column("label").to_numpy().copy()
-        return Distilled(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, self.training, soft, about["rate"])
+        tiles = None
+        if ORIGINS[0] in table.column_names:
+            rows, boxes = (_numbers(table.column(ORIGINS[place])) for place in (0, 2))
+            tiles = np.concatenate([rows.reshape(len(table), -1, 1), boxes.reshape(len(table), -1, 4)], 2)
+        facts = about.get("facts", {})
+        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        return Distilled(images, labels, self.training, soft, about["rate"], tiles=tiles, facts=facts)
 
     def losses(self) -> dict[str, list[float]]:
         """The curves of the distillation by name."""
@@ -99,6 +110,8 @@ class Synthetic:
 
     def summary(self) -> dict[str, Any]:
         """What was made and what it is worth: a line a set and network, each beside random real rows of the same bytes."""
+        import pyarrow.parquet as pq
+
         about = self.store.about(DATA)
         job, settled = self.store.job, self.store.settled
         lines = self._lines()
@@ -112,6 +125,8 @@ class Synthetic:
             "training": dict(sorted(about["training"].items())),  # as a manifest that was read again has them
             "whitened": about["whitened"],
             "soft": about["soft"],
+            "origins": [name for name in ORIGINS if name in pq.read_schema(self.path / DATA / FILE).names],
+            "facts": about.get("facts", {}),
             "classes": about["classes"],
             "seed": job["seed"],
             "depth": about["depth"],
@@ -150,12 +165,12 @@ def _difference(ours: dict[int, float], theirs: dict[int, float]) -> dict[str, A
     return {"mean": found.mean, "low": found.low, "high": found.high, "verdict": beats}
 
 
-def _numbers(column: pa.ChunkedArray) -> NDArray[np.float32]:
+def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     """All numbers of a column of lists, however deep, in order."""
     values = column.combine_chunks()
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
         values = values.flatten()
-    found: NDArray[np.float32] = values.to_numpy().copy()  # Arrow's own memory may not be written to
+    found: NDArray[Any] = values.to_numpy().copy()  # Arrow's own memory may not be written to
     return found

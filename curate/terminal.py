@@ -259,6 +259,7 @@ def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
     head = (
         f"{where}: {summary['images']:,} images of {height} x {width} x {channels} by {summary['method']}, {summary['seconds']:,} s of work"
     )
+    told = [f"{name.replace('_', ' ')} {_fact(value)}" for name, value in summary["facts"].items()]
     fell = [f"{name} {first:.3g} -> {last:.3g}" for name, (first, last) in losses.items()]
     test = f"{training['steps']:,} steps each, tested {_tested(summary['test'])}"
     rows = [
@@ -272,7 +273,7 @@ def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
         for one in summary["results"]
         for name, found in one.get("minus", {}).items()
     ]
-    return "\n".join([head, *([", ".join(fell)] if fell else []), test, "", table, "", *verdicts])
+    return "\n".join([head, *([", ".join(fell)] if fell else []), *([", ".join(told)] if told else []), test, "", table, "", *verdicts])
 
 
 def embeddings_line(where: str, about: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ MENU: dict[str, str] = {
     "datm": "curate.distill.datm:DATM",
     "dm": "curate.distill.dm:DM",
     "mtt": "curate.distill.mtt:MTT",
+    "optidel": "curate.distill.optidel:OptiDEL",
     "sre2l": "curate.distill.sre2l:SRe2L",
     "tesla": "curate.distill.tesla:TESLA",
 }

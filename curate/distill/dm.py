@@ -15,9 +15,10 @@ from torch import Tensor
 
 from curate.disk import write_whole
 from curate.distill.augment import DSA, strategy_for
+from curate.distill.evaluation import training_on
 from curate.distill.networks import NETWORKS, Network, build
 from curate.errors import InputError, OptionError, did_you_mean
-from curate.protocols import Distilled, RealImages, Training
+from curate.protocols import Distilled, RealImages
 from curate.rng import KeyedRandom
 
 STATE = "dm.safetensors"
@@ -130,12 +131,6 @@ class DM:
         for _ in range(2):
             matcher.step(state)
         return (time.perf_counter() - started) / 2
-
-
-def training_on(device: str, network: str, width: int) -> Training:
-    """The usual training on a distilled set: the published 1001 epochs are for a GPU, and 200 steps already level off on small sets."""
-    steps, batch = (200, 128) if device == "cpu" else (1000, 256)
-    return Training(lr=0.01, steps=steps, batch=batch, network=network, width=width)
 
 
 class _State:

@@ -20,7 +20,7 @@ from curate.errors import DoesNotFitError, InputError, OptionError, OtherJobErro
 from curate.loading import load
 from curate.plugins import Plugin, options_of, parse, part
 from curate.progress import Progress, Silent
-from curate.protocols import Distilled, Distiller
+from curate.protocols import Distilled, Distiller, Identified, Rows
 from curate.rng import KeyedRandom
 from curate.scores import describe_dataset
 from curate.stages import running
@@ -28,7 +28,7 @@ from curate.stages.arms import Held, excluded_rows, held_rows
 from curate.stages.room import require_memory
 from curate.stages.worth import worth_of
 from curate.store import Store, differences, writing
-from curate.synthetic import CARD, DATA, EVALUATION, FILE, GRID, HERE, HISTORY, KIND, TRANSFORM, Synthetic
+from curate.synthetic import CARD, DATA, EVALUATION, FILE, GRID, HERE, HISTORY, KIND, ORIGINS, TRANSFORM, Synthetic
 
 RUNS: Final = "runs"
 TILE: Final = 48  # pixels of a picture in the grid, at least
@@ -155,10 +155,19 @@ def _experts(run: str | Path | None) -> Path | None:
 
 
 def _job_of(plugin: Plugin, distiller: Distiller, request: Request, held: Held) -> dict[str, Any]:
-    about = {"method": plugin.method, "options": options_of(distiller), "version": distiller.version, "source_hash": plugin.source_hash}
+    about = {"method": plugin.method, "options": _recorded(distiller), "version": distiller.version, "source_hash": plugin.source_hash}
     test = {"from": held.origin, "rows": len(held.data), "fingerprint": held.data.fingerprint}
     job: dict[str, Any] = json.loads(json.dumps({**about, **asdict(request), "test": test}))
     return job
+
+
+def _identity(distiller: Distiller) -> dict[str, str | None]:
+    return dict(distiller.identity()) if isinstance(distiller, Identified) else {}
+
+
+def _recorded(distiller: Distiller) -> dict[str, Any]:
+    """The options as a manifest has them: what a file holds in place of where it lies."""
+    return options_of(distiller) | _identity(distiller)
 
 
 def _known(folder: Path, data: Dataset, job: Mapping[str, Any]) -> Store | None:
@@ -230,9 +239,11 @@ class _Work:
         else:
             with _said_what_does_not_fit(self.request.ipc):
                 settled = self.distiller.settle(self.images, self.request.ipc, self.request.minutes)
-            self.settled = {**self.settled, "options": json.loads(json.dumps(options_of(settled)))}
+            self.settled = {**self.settled, "options": json.loads(json.dumps(_recorded(settled)))}
             store = Store.create(folder, KIND, dataset=describe_dataset(self.data), job=job, settled=self.settled)
-        self.distiller = type(self.distiller)(**_as_options(self.settled["options"]))
+        named = options_of(self.distiller)
+        files = {name: named[name] for name in _identity(self.distiller)}
+        self.distiller = type(self.distiller)(**{**_as_options(self.settled["options"]), **files})
         (folder / RUNS).mkdir(exist_ok=True)
         return store
 
@@ -271,9 +282,10 @@ class _Work:
         _, channels, height, width = made.images.shape
         about = {"rows": len(made.images), "shape": [height, width, channels], "rate": made.rate, "training": asdict(made.training)}
         about |= {"whitened": type(self.images.transform).__name__ == "ZCA", "soft": made.soft_labels is not None}
+        about |= {"facts": dict(made.facts)} if made.facts else {}
         about |= {"classes": self.images.classes, **part("distillers", "networks").convnet_layout((channels, height, width))}
         store.describe(DATA, about)
-        table = _table(made, self.data.label_names)
+        table = _table(made, self.data)
         store.add_file(DATA, FILE, lambda path: pq.write_table(table, str(path)))
         store.log("distill", wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
 
@@ -307,10 +319,11 @@ def _said_what_does_not_fit(ipc: int) -> Iterator[None]:
         ) from error
 
 
-def _table(made: Distilled, names: Sequence[str]) -> pa.Table:
+def _table(made: Distilled, data: Dataset) -> pa.Table:
     """The set with the features of `datasets`, images height x width x channels."""
     import datasets
 
+    names = data.label_names
     m, channels, height, width = made.images.shape
     features = datasets.Features(
         {"image": datasets.Array3D((height, width, channels), "float32"), "label": datasets.ClassLabel(names=list(names))}
@@ -324,7 +337,21 @@ def _table(made: Distilled, names: Sequence[str]) -> pa.Table:
     if made.soft_labels is not None:
         columns["soft_label"] = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(made.soft_labels).reshape(-1)), len(names))
     assert len(flat) == m, "three nested lists a row"
-    return pa.table(columns).replace_schema_metadata(features.arrow_schema.metadata)
+    if made.tiles is not None:
+        columns |= _origins(made.tiles, data)
+        features |= datasets.Features.from_arrow_schema(pa.table({name: columns[name] for name in ORIGINS if name in columns}).schema)
+    return pa.table(columns).replace_schema_metadata(datasets.Features(features).arrow_schema.metadata)
+
+
+def _origins(tiles: Rows, data: Dataset) -> dict[str, pa.Array]:
+    """Where each tile was cut from: the source's row, its id where the data name one, and top, left, height and width there."""
+    t = tiles.shape[1]
+    rows, boxes = np.ascontiguousarray(tiles[:, :, 0]).reshape(-1), np.ascontiguousarray(tiles[:, :, 1:]).reshape(-1)
+    found = {ORIGINS[0]: pa.FixedSizeListArray.from_arrays(pa.array(rows), t)}
+    if data.id is not None:
+        ids = data.column(data.id).take(pa.array(rows)).combine_chunks()
+        found[ORIGINS[1]] = pa.FixedSizeListArray.from_arrays(ids, t)
+    return found | {ORIGINS[2]: pa.FixedSizeListArray.from_arrays(pa.FixedSizeListArray.from_arrays(pa.array(boxes), 4), t)}
 
 
 def picture(made: Distilled) -> "np.ndarray[Any, np.dtype[np.uint8]]":

@@ -318,3 +318,51 @@ def test_the_picture_has_a_line_a_class_and_clips():
 
     assert drawn.shape == (100, 100)  # two classes down, two pictures across, of 48 and a border of 2
     assert [int(drawn[0, 0]), int(drawn[50, 0]), int(drawn[50, 50]), int(drawn[0, 60])] == [0, 10, 255, 255]
+
+
+SEGMENTER = """
+import torch
+
+class Corner:
+    def boxes(self, pixels):
+        return torch.tensor([0, 0, 4, 4]).expand(len(pixels), 1, 4)
+"""
+
+
+@pytest.fixture
+def quickly_tested(monkeypatch):
+    monkeypatch.setattr("curate.distill.optidel.training_on", lambda *given: TRAINING)
+
+
+def test_images_cut_from_others_bear_their_rows_ids_and_boxes(tmp_path, quickly_tested):
+    pixels, labels = pixels_of()
+    table = image_table([Image.fromarray(one) for one in pixels], labels).add_column("name", [f"row-{row}" for row in range(40)])
+    data = curate.load(table, label="label", id="name")
+    (tmp_path / "mine.py").write_text(SEGMENTER)
+
+    made(tmp_path, f"optidel:segmenter={tmp_path}/mine.py:Corner,epochs=1", data=data)
+
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache")).with_format("numpy")
+    rows, boxes = loaded["source_rows"][:], loaded["source_boxes"][:]
+    assert rows.shape == (6, 4) and (boxes == [0, 0, 4, 4]).all()
+    assert loaded["source_ids"][:].tolist() == [[f"row-{row}" for row in tiles] for tiles in rows]
+    np.testing.assert_array_equal(labels[rows], np.repeat(loaded["label"][:][:, None], 4, 1))
+    # a tile of half a side shows the corner as it is
+    np.testing.assert_allclose(loaded["image"][:][0, :4, 4:, 0], pixels[rows[0, 1], :4, :4], atol=0.01)
+    found = Synthetic.open(tmp_path / "out")
+    assert found.summary()["facts"]["patches"] > 0
+    np.testing.assert_array_equal(found.read().tiles[:, :, 0], rows)
+    manifest, card = ((tmp_path / "out" / name).read_text() for name in ("manifest.json", "README.md"))
+    assert str(tmp_path) not in manifest and re.search(r"mine\.py:Corner [0-9a-f]{12}", manifest)
+    assert "`source_ids` their ids" in card and "proxy loss of random tilings" in card
+
+
+def test_another_segmenter_under_the_same_name_is_another_job(tmp_path, quickly_tested):
+    (tmp_path / "mine.py").write_text(SEGMENTER)
+    method = f"optidel:segmenter={tmp_path}/mine.py:Corner,epochs=1"
+    first = made(tmp_path, method, seeds=1).read()
+
+    assert made(tmp_path, method, seeds=1).read().images.tobytes() == first.images.tobytes()
+    (tmp_path / "mine.py").write_text(SEGMENTER + "# changed\n")
+    with pytest.raises(OtherJobError, match=r"mine\.py:Corner"):
+        made(tmp_path, method, seeds=1)
