@@ -69,8 +69,11 @@ def fashion(folder: Path, rows: int) -> datasets.Dataset:
 
 
 def texts(file: Path, rows: int) -> datasets.Dataset:
-    table = curate.load(file).table
-    return table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:rows]))
+    """Title and description as one text, with the four subjects."""
+    table = datasets.load_dataset("parquet", data_files=str(file), split="train")
+    drawn = table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:rows]))
+    cells = [f"{title} {description}" for title, description in zip(drawn["title"], drawn["description"], strict=True)]
+    return datasets.Dataset.from_dict({"text": cells, "label": drawn["label"]})
 
 
 if __name__ == "__main__":
