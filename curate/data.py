@@ -20,7 +20,7 @@ from curate.columns import Modality, kinds_of, require
 from curate.errors import ColumnError
 from curate.fingerprint import batch_rows, hash_pieces, logical_schema, read_image_file
 from curate.fingerprint import fingerprint as content_fingerprint
-from curate.labels import Classes, encode, find_classes
+from curate.labels import Classes, LabelSets, encode, find_classes, find_label_sets, is_several
 
 if TYPE_CHECKING:
     import datasets
@@ -89,6 +89,18 @@ class Dataset:
     def labels(self) -> NDArray[np.int64]:
         """Class codes, (n,) int64, -1 where the label is missing; ColumnError without a label column that can be used."""
         return encode(self.column(self._label()), self._classes, self._label())
+
+    @property
+    def has_label_sets(self) -> bool:
+        """Whether the label column holds a list of labels a row, which only `label_sets` reads."""
+        return self.label is not None and is_several(self.column(self.label))
+
+    @cached_property
+    def label_sets(self) -> LabelSets:
+        """The classes that each row bears, of a label column that holds lists; ColumnError where it holds no classes."""
+        name = self._label()
+        feature = self.features[name]
+        return find_label_sets(self.column(name), getattr(getattr(feature, "feature", None), "names", None), name)
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -120,6 +120,40 @@ def find_label_errors(probs: Array, labels: Array, prune: Prune = "noise_rate") 
     return found & differs
 
 
+def find_multilabel_errors(probs: Array, labels: Array, prune: Prune = "noise_rate") -> Mask:
+    """Which classes of each row's set of labels are probably wrong, (n, classes): borne and should not be, or not borne and should be.
+
+    `probs` are the probabilities that the row bears each class, (n, classes), free of one another, and `labels` whether it does. Each class
+    is judged alone, as a question of two answers; a row is an issue where any class of it is. Equal to cleanlab's.
+    """
+    if probs.shape != labels.shape or probs.ndim != 2:
+        raise InputError(f"Probabilities of shape {probs.shape} and labels of shape {labels.shape}; both (n, classes) are expected.")
+    return np.stack(
+        [find_label_errors(_two_sided(p), one.astype(np.int64), prune) for p, one in zip(probs.T, labels.T, strict=True)], axis=1
+    )
+
+
+def multilabel_quality(probs: Array, labels: Array, method: Quality = "self_confidence", *, alpha: float = 0.8) -> Float64:
+    """How much the probabilities agree with the whole set of labels, (n,), 0 … 1; low is probably wrong.
+
+    The qualities of the classes, from the best to the worst, in a moving mean that gives each next one the weight `alpha`, so that
+    the worst counts most (Thyagarajan et al. 2023, "Identifying Incorrect Annotations in Multi-Label Classification Data").
+
+    >>> multilabel_quality(np.array([[0.1, 0.9, 0.7]]), np.array([[False, True, False]])).round(2).tolist()
+    [0.42]
+    """
+    each = [label_quality(_two_sided(p), one.astype(np.int64), method) for p, one in zip(probs.T, labels.T, strict=True)]
+    ordered = -np.sort(-np.stack(each), axis=0)  # (classes, n), best first
+    mean = ordered[0]
+    for quality in ordered[1:]:  # over classes, not rows
+        mean = alpha * quality + (1 - alpha) * mean
+    return mean
+
+
+def _two_sided(probs: Array) -> Float64:
+    return np.stack([1 - np.asarray(probs, np.float64), probs], axis=1)
+
+
 def _own(probs: Array, labels: Array) -> Float64:
     return np.asarray(probs[np.arange(len(labels)), labels], np.float64)
 

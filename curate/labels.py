@@ -64,6 +64,36 @@ def encode(column: pa.ChunkedArray, classes: Classes, name: str) -> NDArray[np.i
     return codes
 
 
+@dataclass(frozen=True, eq=False)
+class LabelSets:
+    """Several labels a row: `member`, (n, classes) bool, the classes' `names`, and `known`, (n,), false where the list is missing."""
+
+    member: NDArray[np.bool_]
+    names: tuple[str, ...]
+    known: NDArray[np.bool_]
+
+
+def is_several(column: pa.ChunkedArray) -> bool:
+    """Whether a label column holds a list a row."""
+    return bool(pt.is_list(column.type) or pt.is_large_list(column.type) or pt.is_fixed_size_list(column.type))
+
+
+def find_label_sets(column: pa.ChunkedArray, names: Sequence[str] | None, name: str) -> LabelSets:
+    """The classes of a column of lists, found as those of a plain one are; an empty list is a row of no class.
+
+    ColumnError where the values cannot be classes, as where all lists are empty or missing.
+    """
+    column = column.combine_chunks()
+    flat = pa.chunked_array([pc.list_flatten(column)])
+    if not len(flat):
+        raise ColumnError(f'All {len(column)} lists in column "{name}" are empty or missing. Name another with --label COLUMN.')
+    classes = find_classes(flat, names, name)
+    codes, rows = encode(flat, classes, name), pc.list_parent_indices(column).to_numpy()
+    member = np.zeros((len(column), len(classes.names)), np.bool_)
+    member[rows[codes >= 0], codes[codes >= 0]] = True
+    return LabelSets(member, classes.names, column.is_valid().to_numpy(zero_copy_only=False))
+
+
 def is_all_missing(column: pa.ChunkedArray) -> bool:
     """Whether no row has a label, as in test splits whose labels are kept secret."""
     return not pt.is_nested(column.type) and pc.unique(column.drop_null()).to_pylist() in ([], [-1])
@@ -73,7 +103,10 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Labels as int64 or text; null for NaN."""
     arrow = column.type
     if pt.is_nested(arrow):
-        raise ColumnError(f'Column "{name}" holds {arrow}, several labels a row; one class a row is expected. Name another with --label.')
+        raise ColumnError(
+            f'Column "{name}" holds {arrow}, several labels a row; one class a row is expected. Name another with --label; '
+            "`curate audit` finds wrong labels among several a row."
+        )
     if pt.is_dictionary(arrow):
         return _plain(column.cast(arrow.value_type), name)
     if pt.is_null(arrow) or pt.is_integer(arrow):

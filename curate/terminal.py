@@ -326,6 +326,8 @@ def audit_lines(about: Mapping[str, Any], page: str) -> str:
         low, *_, high = sorted([*classes, *classes], key=lambda name: (classes[name], name))  # twice: there may be one
         lines.append(f"  {len(classes)} classes, {classes[low]:,} ({low}) to {classes[high]:,} ({high}) rows")
     lines += ["", f"page: {page}"]
+    if about.get("doubted_labels"):
+        lines.append(f"beside it: label_issues.csv, {about['doubted_labels']:,} doubted labels, the likeliest errors first")
     for step in about["next"]:
         lines += ["", f"{step['why']}:", f"  {step['command']}"]
     return "\n".join(lines)

@@ -2,10 +2,25 @@ import numpy as np
 import pytest
 
 from curate.errors import InputError, OptionError
-from curate.label_errors import class_thresholds, confident_class, confident_joint, find_label_errors, label_quality
+from curate.label_errors import (
+    class_thresholds,
+    confident_class,
+    confident_joint,
+    find_label_errors,
+    find_multilabel_errors,
+    label_quality,
+    multilabel_quality,
+)
 
 PROBS = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
 LABELS = np.array([0, 0, 0, 1, 1])
+OURS_TO_THEIRS = {
+    "noise_rate": "prune_by_noise_rate",
+    "class": "prune_by_class",
+    "both": "both",
+    "off_diagonal": "confident_learning",
+    "predicted": "predicted_neq_given",
+}
 
 
 def test_five_rows_worked_by_hand():
@@ -70,17 +85,50 @@ def test_masks_joint_and_qualities_are_cleanlabs(seed):
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
     np.testing.assert_array_equal(confident_joint(probs, labels), count.compute_confident_joint(labels, probs))
-    ours_to_theirs = {
-        "noise_rate": "prune_by_noise_rate",
-        "class": "prune_by_class",
-        "both": "both",
-        "off_diagonal": "confident_learning",
-        "predicted": "predicted_neq_given",
-    }
-    for ours, theirs in ours_to_theirs.items():
+    for ours, theirs in OURS_TO_THEIRS.items():
         expected = find.find_label_issues(labels, probs, filter_by=theirs, n_jobs=1)
         np.testing.assert_array_equal(find_label_errors(probs, labels, ours), expected, err_msg=ours)
     for method in ("self_confidence", "normalized_margin", "confidence_weighted_entropy"):
         np.testing.assert_allclose(
             label_quality(probs, labels, method), rank.get_label_quality_scores(labels, probs, method=method), atol=1e-6
+        )
+
+
+SETS = np.array([[1, 1], [1, 0], [1, 0], [0, 1], [0, 0], [0, 0]], bool)
+OF_SETS = np.array([[0.9, 0.8], [0.8, 0.1], [0.1, 0.2], [0.1, 0.9], [0.9, 0.1], [0.2, 0.3]])
+
+
+def test_each_class_of_a_set_is_judged_alone():
+    # Class 0 alone: (0.9, 0.8, 0.1) bear it and (0.1, 0.9, 0.2) do not; means 0.6 and 0.6: rows 2 and 4. Class 1 has nothing against it.
+    found = find_multilabel_errors(OF_SETS, SETS)
+
+    assert np.argwhere(found).tolist() == [[2, 0], [4, 0]]
+
+
+def test_the_worst_class_of_a_set_counts_most():
+    quality = multilabel_quality(OF_SETS, SETS)
+
+    np.testing.assert_allclose(quality[[0, 2]], [0.8 * 0.8 + 0.2 * 0.9, 0.8 * 0.1 + 0.2 * 0.8])
+
+
+def test_sets_and_probabilities_of_other_shapes_are_refused():
+    with pytest.raises(InputError, match=r"both \(n, classes\)"):
+        find_multilabel_errors(OF_SETS, SETS[:, 0])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_masks_and_qualities_of_sets_are_cleanlabs(seed):
+    peer, rank = (pytest.importorskip(f"cleanlab.multilabel_classification.{name}") for name in ("filter", "rank"))
+    rng = np.random.default_rng(seed)
+    true = rng.random((500, 5)) < 0.3
+    given = true ^ (rng.random((500, 5)) < 0.06)
+    probs = 1 / (1 + np.exp(-rng.normal(size=(500, 5)) - 4 * true + 2))
+    lists = [np.flatnonzero(one).tolist() for one in given]
+
+    for ours, theirs in OURS_TO_THEIRS.items():
+        found = peer.find_multilabel_issues_per_class(lists, probs, filter_by=theirs, n_jobs=1)
+        np.testing.assert_array_equal(find_multilabel_errors(probs, given, ours), found, err_msg=ours)
+    for method in ("self_confidence", "normalized_margin", "confidence_weighted_entropy"):
+        np.testing.assert_allclose(
+            multilabel_quality(probs, given, method), rank.get_label_quality_scores(lists, probs, method=method), atol=1e-6
         )

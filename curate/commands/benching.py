@@ -16,6 +16,7 @@ from curate.terminal import bench_lines, progress_for
 @click.option("--seeds", type=int, default=3, show_default=True, metavar="K", help="Runs on each changed copy.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is planted, and the first run's.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to make or go on with.")
+@click.option("--encoder", metavar="E", help="For scorers that read embeddings: `curate list encoders`; default by the kind of data.")
 @running
 @click.option("--device", default="auto", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Start anew.")

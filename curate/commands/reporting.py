@@ -16,6 +16,7 @@ from curate.terminal import progress_for
 @click.option("--scores", metavar="DIR", type=click.Path(path_type=Path), help="A store of scores to add to a selection's page.")
 @click.option("--selection", metavar="DIR", type=click.Path(path_type=Path), help="A selection to add.")
 @click.option("--comparison", metavar="DIR", type=click.Path(path_type=Path), help="A comparison to add.")
+@click.option("--issues", metavar="FILE.csv", type=click.Path(path_type=Path), help="Also write the ranked list of doubted labels.")
 @reading
 @talking
 def report(store: Path, out: Path, data: str | None, as_json: bool, quiet: bool, **given: Any) -> None:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from curate.data import Dataset
 from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, OtherJobError
-from curate.index.graph import Graph, shared_graph
+from curate.index.graph import WIDTH, Graph, shared_graph
+from curate.index.linear_probe import out_of_fold_sets
 from curate.index.vectors import typical_distance
+from curate.label_issues import SetIssues, set_issues, write_issues, write_set_issues
 from curate.loading import load
 from curate.progress import Progress, Silent
 from curate.scores import Scores, describe_dataset
@@ -28,8 +30,9 @@ from curate.stages.audit.labels import LabelCheck
 from curate.stages.audit.oddities import odd_rows, robust_z
 from curate.store import Store, differences, writing
 
-FINDINGS, PAGE, SUMMARY = "findings.parquet", "report.html", "audit.json"
+FINDINGS, ISSUES, PAGE, SUMMARY = "findings.parquet", "label_issues.csv", "report.html", "audit.json"
 TABLE: Final = "."
+SHAPLEY: Final = f"knn_shapley:truncate={WIDTH}"  # as many neighbours as the graph has for the other checks
 OUTLYING: Final = 3.0  # robust deviations of the mean distance to the neighbours
 TEXTS: Final = ("text", "text_pair", "chat")
 
@@ -51,8 +54,9 @@ def audit(
     Empty, broken and odd rows; exact and near copies; outliers by the distance of their neighbours; wrong labels, where a linear probe
     that never saw the row agrees with its neighbours; the balance of classes; rows that `test` (else the source's own test split) holds
     too. One embedding and one graph of neighbours serve all and stay in `out/embeddings`, scores in `out/scores`; `findings.parquet` has a
-    line a row for `curate select --scores`, `report.html` shows the rows, `audit.json` the numbers. The same call goes on where it
-    was interrupted. `source` is how the commands that follow name the data. Costs n²·d for the neighbours, up to 100,000 rows.
+    line a row for `curate select --scores`, `label_issues.csv` ranks the doubted labels for a person to decide upon, `report.html` shows
+    the rows, `audit.json` the numbers. The same call goes on where it was interrupted. `source` is how the commands that follow name the
+    data. Costs n²·d for the neighbours, up to 100,000 rows.
     """
     progress = progress or Silent()
     data = load(data)
@@ -105,12 +109,14 @@ class _Checks:
         self._rows()
         self._copies()
         self._outliers()
-        checked = self._label_issues()
+        checked, of_sets = self._label_issues(), self._set_issues()
         self._balance()
         self._leaks()
         made = Audit(len(self.data), self.found, self.skipped, self.first, self.notes, self.facts)
         if checked is not None:
-            made = replace(made, probabilities=checked.probabilities, suspicion=checked.suspicion)
+            made = replace(made, probabilities=checked.probabilities, issues=checked.issues)
+        if of_sets is not None:
+            made = replace(made, set_issues=of_sets)
         return replace(made, commands=_commands(made, self.data, source, self.folder, self.test is not None))
 
     def _embed(self) -> None:
@@ -143,7 +149,7 @@ class _Checks:
             asked.append(leaks.minhash_spec(self.ngram))
         plain = scoring.score(self.data, asked, out=self.folder / "scores", max_failures=1.0, progress=self.progress)
         if self.graph is not None:
-            asked = ["typicality:k=10", *(["knn_disagreement"] if self.labels is not None else [])]
+            asked = ["typicality:k=10", *(["knn_disagreement", SHAPLEY] if self.labels is not None else [])]
             plain = scoring.score(
                 self.data, asked, embeddings=self.embeddings, out=self.folder / "scores", max_failures=1.0, progress=self.progress
             )
@@ -222,10 +228,11 @@ class _Checks:
             self.skipped["label_issue"] = f"{known:,} labelled rows in {classes:,} classes are too few to learn from"
             return None
         with self.progress.task("linear probe", len(self.data)) as bar:
-            checked = label_checks.check_labels(self.matrix, self.labels, classes, self.graph, self.seed)
+            checked = label_checks.check_labels(self.matrix, self.labels, classes, self.graph, self.seed, self.scores["knn_shapley"])
             bar.advance(len(self.data))
         self.found["label_issue"] = checked.is_issue
-        self.first["label_issue"] = np.argsort(-np.nan_to_num(checked.suspicion, nan=-1.0), kind="stable")
+        self.first["label_issue"] = checked.issues.order
+        self.facts["doubted_labels"] = len(checked.issues.rows)
         self.facts["probe_accuracy"] = round(checked.accuracy, 4)
         largest = float(np.bincount(self.labels[self.labels >= 0]).max() / max(1, (self.labels >= 0).sum()))
         self.facts["largest_class"] = round(largest, 4)
@@ -234,6 +241,26 @@ class _Checks:
             f"a linear probe on {self.embeddings.store.job['encoder']} vectors gives {checked.accuracy:.0%} of the labels{weak}"
         )
         return checked
+
+    def _set_issues(self) -> SetIssues | None:
+        """Where a row bears several labels: a probe a class, and confident learning class by class."""
+        if not self.data.has_label_sets or "label_issue" in self.skipped:
+            return None
+        sets = self.data.label_sets
+        known = int((sets.known & ~self.found["empty"]).sum())
+        if known < label_checks.FEWEST:
+            self.skipped["label_issue"] = f"{known:,} labelled rows are too few to learn from"
+            return None
+        with self.progress.task("linear probes", len(self.data)) as bar:
+            issues = set_issues(sets, out_of_fold_sets(self.matrix, sets.member, sets.known, self.seed))
+            bar.advance(len(self.data))
+        self.found["label_issue"], self.first["label_issue"] = issues.is_plain, issues.order
+        self.facts |= {"doubted_labels": len(issues.rows), "classes": dict(zip(sets.names, sets.member.sum(axis=0).tolist(), strict=True))}
+        self.notes["label_issue"] = (
+            f"of {len(issues.rows):,} by confident learning in each of {len(sets.names)} classes, those that lack a class of which a "
+            f"linear probe on {self.embeddings.store.job['encoder']} vectors is sure"
+        )
+        return issues
 
     def _balance(self) -> None:
         if self.labels is None:
@@ -273,7 +300,7 @@ def _labels(data: Dataset, skipped: dict[str, str]) -> NDArray[np.int64] | None:
         skipped["label_issue"] = "no label column: name one with --label COLUMN"
         return None
     try:
-        return data.labels
+        return data.labels if not data.has_label_sets or not data.label_sets.names else None
     except ColumnError as error:
         skipped["label_issue"] = str(error)
         return None
@@ -322,9 +349,13 @@ def _words(kinds: Sequence[str]) -> str:
 
 def _write(store: Store, data: Dataset, found: Audit, scores: Scores, progress: Progress) -> None:
     columns: dict[str, Any] = {"row": np.arange(found.n)} | {kind: mask.astype(np.int8) for kind, mask in found.found.items()}
-    if found.probabilities is not None and found.suspicion is not None:
-        columns["suspicion"] = pa.array(found.suspicion, from_pandas=True)
     store.describe(TABLE, {})
+    if (issues := found.issues) is not None:
+        columns |= {"suspicion": pa.array(issues.suspicion, from_pandas=True), "votes": issues.votes.astype(np.int8)}
+        store.add_file(TABLE, ISSUES, lambda path: write_issues(path, data, issues))
+    if (of_sets := found.set_issues) is not None:
+        columns["suspicion"] = pa.array(of_sets.suspicion, from_pandas=True)
+        store.add_file(TABLE, ISSUES, lambda path: write_set_issues(path, data, of_sets))
     store.add_file(TABLE, FINDINGS, lambda path: pq.write_table(pa.table(columns), path))
     store.add_file(
         TABLE, SUMMARY, lambda path: path.write_text(json.dumps(found.as_json(), indent=1, ensure_ascii=False), encoding="utf-8")

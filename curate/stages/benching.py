@@ -17,6 +17,8 @@ from curate.progress import Progress, Silent
 from curate.scores import Scores, describe_dataset
 from curate.selection import HERE
 from curate.stages import asking, running, scoring
+from curate.stages.asking import Asked
+from curate.stages.embedding import embed
 from curate.stages.hardness import Planted, kinds_for, plant, share_of
 from curate.stages.running import RunOptions
 from curate.store import Store, differences, writing
@@ -79,6 +81,7 @@ def bench(
     hardness: Sequence[str] = (),
     seed: int = 0,
     seeds: int = 3,
+    encoder: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -90,6 +93,7 @@ def bench(
     planted in this kind of data. For each a copy is changed once, from `seed`, and `seeds` runs are trained on it, which all scorers
     share; they see nothing but the copy. Hardness is the score times the scorer's `hard_sign` (where that is 0, against the end that it
     keeps). Positive is hard throughout. `random` always takes part, and an oracle, which must read 1. `options` are those of the run.
+    For scorers that read embeddings each copy is embedded by `encoder`, by default the one of the modality.
 
     Cost: kinds x seeds training runs. The score stores lie in the folder under the kinds' names. The same call after a kill goes on
     where it stopped. OptionError and ColumnError before any training; OtherJobError where `out` holds another job.
@@ -104,13 +108,13 @@ def bench(
     if len(names) < 2:
         raise UsageError("No scorer is asked for besides random. Name one or more: --scorer aum --scorer el2n.")
     asked = asking.ask(names)
-    if any(one.reads_embeddings or one.reads_target for one in asked):
-        raise UsageError("bench has neither embeddings nor a target for the changed copies, so scorers that read them cannot take part.")
+    vectors = _encoder(asked, data, encoder, device)
     job = {
         "scorers": {one.name: {"method": one.plugin.method, "options": dict(options_of(one.scorer))} for one in asked},
         "hardness": kinds,
         "seeds": [seed + i for i in range(seeds)],
         "run": {name: value for name, value in RunOptions(**options).given().items()} | {"model": options.get("model")},
+        **({"encoder": vectors} if vectors else {}),
     }
     with writing(out, overwrite=overwrite) as folder:
         store = _opened(folder, data, json.loads(json.dumps(job)))
@@ -122,6 +126,9 @@ def bench(
                 continue
             planted = plant(data, kind, share or None, seed=seed)
             progress.note(f"{kind}: {int(planted.is_hard.sum()):,} of {len(planted.is_hard):,} rows.")
+            if vectors:
+                placed = folder / "embeddings" / kind
+                options["embeddings"] = embed(planted.data, out=placed, encoder=encoder, seed=seed, device=device, progress=progress)
             scores = scoring.score(
                 planted.data, names, out=folder / kind, seed=seed, seeds=seeds, device=device, progress=progress, **options
             )
@@ -152,6 +159,20 @@ def _kinds(asked: Sequence[str], data: Dataset) -> dict[str, float]:
             raise UsageError(f'Hardness "{name}" is asked for twice. A bench with another share needs another --out.')
         found[name] = share_of(name, data, share)
     return found
+
+
+def _encoder(asked: Sequence[Asked], data: Dataset, encoder: str | None, device: str) -> str | None:
+    """The name of the encoder of the copies, None where no scorer asks for vectors; UsageError where one asks for what no copy has."""
+    from curate.signals.encoders import default_encoder, find_encoder
+
+    if target := [one.name for one in asked if one.reads_target]:
+        raise UsageError(f'Scorer "{target[0]}" compares rows with a target set, and the changed copies have none. Leave it out.')
+    if any(one.reads_embeddings for one in asked):
+        return str(find_encoder(encoder or default_encoder(data), data, None, device).name)
+    if encoder is not None:
+        names = ", ".join(one.name for one in asked)
+        raise UsageError(f"None of the scorers ({names}) reads where rows lie, so --encoder has no use here. Leave it out.")
+    return None
 
 
 def _opened(folder: Path, data: Dataset, job: Mapping[str, Any]) -> Store:

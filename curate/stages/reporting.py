@@ -14,6 +14,7 @@ from curate.comparison import Comparison
 from curate.data import Dataset
 from curate.disk import write_whole
 from curate.errors import InputError, OptionError, OtherJobError, UsageError
+from curate.label_issues import write_issues
 from curate.progress import Progress, Silent
 from curate.scores import Scores, require_same_dataset
 from curate.selection import Selection
@@ -34,19 +35,26 @@ def report(
     selection: Selection | str | Path | None = None,
     comparison: Comparison | str | Path | None = None,
     scores: Scores | str | Path | None = None,
+    issues: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Writes the page and returns its path. `store` holds scores, a selection or a comparison; the others may be added by name.
 
     `data` is the source of the rows, without which the page shows row numbers and no content. Where it is given and the scores come from a
     run trained here, the model's final probabilities are made if they are missing, for the labels that the page suggests. Below 10 MB
-    however many rows there are: of large sets the map draws a random part. Raises OtherDatasetError where the parts are not of one dataset.
+    however many rows there are: of large sets the map draws a random part. `issues` names a csv for the ranked list of the labels that the
+    page calls probably wrong. Raises OtherDatasetError where the parts are not of one dataset.
     """
     progress = progress or Silent()
     target = Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
         raise OptionError(f'The page "{target}" must end in .html.')
-    text = _composed(_context(store, data, selection, comparison, scores, progress), progress)
+    if issues is not None and Path(issues).suffix.lower() != ".csv":
+        raise OptionError(f'The list of label issues "{issues}" must end in .csv.')
+    context = _context(store, data, selection, comparison, scores, progress)
+    if issues is not None:
+        _list_issues(context, Path(issues))
+    text = _composed(context, progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
     return target
@@ -93,6 +101,17 @@ def _context(
         data = load(data)
     _require_one_dataset(opened, data)
     return Context(**opened, data=data, runs=_runs(opened["scores"], data, progress), cells=Cells(data))
+
+
+def _list_issues(context: Context, file: Path) -> None:
+    if context.issues is None or context.data is None or not context.issues.judges:
+        raise UsageError(
+            "A list of label issues needs the labels and a score that judges them. Name the source with --data and, where it has labels, "
+            "score them: --scorer aum --scorer confident, with embeddings --scorer knn_disagreement --scorer knn_shapley."
+        )
+    data, found = context.data, context.issues
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, lambda path: write_issues(path, data, found))
 
 
 def _require_one_dataset(opened: dict[str, Any], data: Dataset | None) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.label_issues import LabelIssues, SetIssues
+
 Mask = NDArray[np.bool_]
 
 KINDS: Final[Mapping[str, str]] = {
@@ -25,8 +27,8 @@ DROPPED: Final = ("empty", "exact_duplicate", "near_duplicate", "leak")  # what 
 class Audit:
     """`found` has a mask, (n,), for each kind that could be checked, and `skipped` says why another could not.
 
-    `first` are the rows of a kind to be looked at first. `probabilities` are the linear probe's, (n, classes), and `suspicion` orders
-    labels from right to wrong, (n,) 0 … 1, NaN without an opinion; both None without labels.
+    `first` are the rows of a kind to be looked at first. `probabilities` are the linear probe's, (n, classes), and `issues` what it and
+    the neighbours say of each label; both None without labels. `set_issues` take their place where a row bears several labels.
     """
 
     n: int
@@ -37,7 +39,8 @@ class Audit:
     facts: Mapping[str, Any]
     commands: Sequence[tuple[str, str]] = ()
     probabilities: NDArray[np.float32] | None = None
-    suspicion: NDArray[np.float64] | None = None
+    issues: LabelIssues | None = None
+    set_issues: SetIssues | None = None
 
     def counts(self) -> dict[str, int]:
         """Rows by kind of problem; a row may have several."""

@@ -20,7 +20,7 @@ def section(context: Context) -> Section | None:
     for kind, title in KINDS.items():
         if kind in audit.found:
             count = int(audit.found[kind].sum())
-            if count and kind not in OWN_PLACE:
+            if count and (kind not in OWN_PLACE or audit.issues is None):
                 shown[kind] = context.cells.show(_rows(audit, kind))
             kinds.append({"key": kind, "title": title, "count": count, "note": audit.notes.get(kind, ""), "is_shown": kind in shown})
         elif kind in audit.skipped:

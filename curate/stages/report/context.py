@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from curate.comparison import Comparison
 from curate.data import Dataset
+from curate.label_issues import LabelIssues, Vote, consensus, likeliest_other, votes_of_probabilities
 from curate.scores import Scores
 from curate.selection import Selection
 from curate.stages.audit.findings import Audit
@@ -18,7 +19,18 @@ from curate.stages.report.cells import Cells
 if TYPE_CHECKING:
     from curate.signals.runs import Run
 
-NOISE_SCORES: Final = ("aum", "datamap", "loss", "el2n", "margin_sum", "forgetting")  # the best finders of wrong labels first
+# The scores that find wrong labels, the best first, and the hardness above which each doubts a label; None: it orders them only.
+NOISE_SCORES: Final[Mapping[str, float | None]] = {
+    "confident": None,  # has a verdict of its own
+    "aum": 0.0,  # another class has the larger logit
+    "datamap": -0.5,  # the mean probability is below a half
+    "loss": float(np.log(2)),  # the same
+    "el2n": None,
+    "margin_sum": 0.0,
+    "forgetting": None,
+    "knn_disagreement": 0.5,  # most neighbours bear another label
+    "knn_shapley": 0.0,  # the row harms its neighbours
+}
 CLASSES_SHOWN: Final = 20
 
 
@@ -66,27 +78,52 @@ class Context:
         are its linear probe's."""
         if self.audit is not None:
             return self.audit.probabilities
+        if self.out_of_fold is not None:
+            return self.out_of_fold
         for run in self.runs:
-            if any(entry.file.startswith("oos-") for entry in (run.store.files("probs") if "probs" in run.store.tables else ())):
-                return run.column("probs.oos", 0, int(run.store.dataset["rows"]))
             if "probs" in run.store.tables and any(entry.file == "final.arrow" for entry in run.store.files("probs")):
                 return run.column("probs.final", 0, int(run.store.dataset["rows"]))
         return None
 
     @cached_property
-    def suspicion(self) -> tuple[NDArray[np.float64], tuple[str, ...]] | None:
-        """The mean rank by the scores that find wrong labels, (n,) 0 … 1 with 1 the likeliest, NaN without a score; and their names."""
+    def out_of_fold(self) -> NDArray[np.float32] | None:
+        """The first run's out-of-fold probabilities, (n, classes), where a scorer had them made."""
+        for run in self.runs:
+            if any(entry.file.startswith("oos-") for entry in (run.store.files("probs") if "probs" in run.store.tables else ())):
+                return run.column("probs.oos", 0, int(run.store.dataset["rows"]))
+        return None
+
+    @cached_property
+    def issues(self) -> LabelIssues | None:
+        """What the scores that find wrong labels say together, an audit's the checks of its own; None without labels or such a score."""
         if self.audit is not None:
-            return None if self.audit.suspicion is None else (self.audit.suspicion, ("the linear probe", "the neighbours"))
-        if self.scores is None:
+            return self.audit.issues
+        if self.scores is None or self.labels is None:
             return None
-        methods = {name: self.scores.about(name)["method"] for name in self.scores.names}
-        used = tuple(name for wanted in NOISE_SCORES for name, method in methods.items() if method == wanted)
-        if not used:
-            return None
-        ranks = np.mean([hard_rank(self.scores, name) for name in used], axis=0)
-        unknown = np.all([np.isnan(self.scores[name]) for name in used], axis=0)
-        return np.where(unknown, np.nan, ranks), used
+        votes = votes_of_scores(self.scores)
+        if votes and self.out_of_fold is not None:
+            votes.append(votes_of_probabilities(self.out_of_fold, self.labels)[-1])
+        suggested = None if self.probabilities is None else likeliest_other(self.probabilities, self.labels)
+        return consensus([_among(vote, self.labels >= 0) for vote in votes], suggested) if votes else None
+
+
+def votes_of_scores(scores: Scores) -> list[Vote]:
+    """A vote for each score that finds wrong labels, in the order of `NOISE_SCORES`."""
+    votes = []
+    for method, border in NOISE_SCORES.items():
+        for name in (name for name in scores.names if scores.about(name)["method"] == method):
+            hardness = scores[name].astype(np.float64) * scores.hard_sign(name)
+            if method == "confident":
+                doubts: NDArray[np.bool_] | None = scores[f"{name}.is_issue"].astype(np.bool_)
+            else:
+                doubts = None if border is None else hardness > border
+            votes.append(Vote(name, hardness, doubts))
+    return votes
+
+
+def _among(vote: Vote, known: NDArray[np.bool_]) -> Vote:
+    """The vote on the rows that bear a label."""
+    return Vote(vote.name, np.where(known, vote.hardness, np.nan), None if vote.doubts is None else vote.doubts & known)
 
 
 def hard_rank(scores: Scores, name: str) -> NDArray[np.float64]:

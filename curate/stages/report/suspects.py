@@ -11,23 +11,25 @@ MOST: Final = 100
 
 
 def section(context: Context) -> Section | None:
-    if context.suspicion is None or context.labels is None:
+    issues = context.issues
+    if issues is None or context.labels is None:
         return None
-    suspicion, used = context.suspicion
-    order = np.argsort(-suspicion, kind="stable")
-    order = order[(context.labels[order] >= 0) & ~np.isnan(suspicion[order])]
-    suggested = _suggested(context)
-    rows = context.cells.show(order[:MOST])
+    rows = context.cells.show(issues.order[:MOST])
+    judges = [name.replace("_", " ") for name in issues.doubts]
     values = {
-        "used": ", ".join(used),
+        "used": ", ".join(name.replace("_", " ") for name in issues.names),
         "shown": len(rows),
-        "suggests": suggested is not None,
+        "suggests": issues.suggested is not None,
+        "judges": judges,
+        "doubted": len(issues.rows),
+        "unanimous": int((issues.votes == issues.judges).sum()) if judges else 0,
     }
     data = {
         "rows": rows,
         "given": [int(context.labels[row]) for row in rows],
-        "suggested": None if suggested is None else [int(suggested[row]) for row in rows],
-        "suspicion": [round(float(suspicion[row]), 4) for row in rows],
+        "suggested": None if issues.suggested is None else [int(issues.suggested[row]) for row in rows],
+        "suspicion": [round(float(issues.suspicion[row]), 4) for row in rows],
+        "votes": [f"{issues.votes[row]} of {issues.judges}" for row in rows] if judges else None,
     }
     return Section("Labels that are probably wrong", "suspects.html", values, data)
 
@@ -42,14 +44,3 @@ def likely_wrong(context: Context) -> tuple[NDArray[np.int64] | None, str]:
         if name is not None:
             return np.flatnonzero((scores[name] < border) & (context.labels >= 0)), words
     return None, ""
-
-
-def _suggested(context: Context) -> NDArray[np.int64] | None:
-    """The likeliest class other than the given one, (n,)."""
-    p = context.probabilities
-    if p is None or context.labels is None:
-        return None
-    rest = np.nan_to_num(p.astype(np.float32, copy=True), nan=-1.0)
-    known = np.flatnonzero(context.labels >= 0)
-    rest[known, context.labels[known]] = -1.0
-    return np.asarray(rest.argmax(axis=1))

@@ -103,9 +103,9 @@ function reviewCsv() {
 
 const suspects = document.querySelector("[data-suspects]");
 if (suspects) {
-  const { rows, given, suggested, suspicion } = data.suspects;
+  const { rows, given, suggested, suspicion, votes } = data.suspects;
   fill(suspects, rows.map((row, i) => {
-    const made = card(row, suspicion[i].toFixed(3));
+    const made = card(row, suspicion[i].toFixed(3) + (votes ? `, ${votes[i]}` : ""));
     made.querySelector(".label").replaceChildren(
       element("span", "given", nameOf(given[i])),
       ...(suggested ? [document.createTextNode(" → "), element("span", "suggested", nameOf(suggested[i]))] : []),
