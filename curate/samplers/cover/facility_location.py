@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
+from curate.index.graph import graph_of
 from curate.index.indexes import Kind
-from curate.index.neighbours import nearest_by_product
-from curate.index.vectors import as_vectors, unit
+from curate.index.vectors import as_vectors, squared_norms, unit
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -58,8 +58,10 @@ def similarity_graph(vectors: NDArray[np.float32], neighbours: int, index: Kind 
     """The similarities of near pairs of unit vectors, symmetric, (n, n) sparse; 1 on the diagonal."""
     from scipy.sparse import csr_array, eye_array
 
-    rows, products = nearest_by_product(vectors, neighbours, index)
-    n, k = rows.shape
+    graph = graph_of(vectors, neighbours, index)
+    rows, (n, k) = graph.rows, graph.rows.shape
+    length = squared_norms(vectors)  # 1, or 0 for a row of zeros, which is like nothing
+    products = (length[:, None] + length[rows] - graph.distance**2) / 2
     there = (rows >= 0) & (products > 0)
     start = np.repeat(np.arange(n), k).reshape(n, k)
     near = csr_array((np.minimum(products[there], 1), (start[there], rows[there])), shape=(n, n), dtype=np.float32)

@@ -7,7 +7,6 @@ import pytest
 from scipy.sparse import csr_array
 
 from curate.errors import OptionError
-from curate.index.neighbours import nearest_by_product
 from curate.index.vectors import unit
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
@@ -57,20 +56,24 @@ def test_a_weight_says_how_many_rows_are_served():
     assert served[False] == pytest.approx(1.8) and served[True] == pytest.approx(0.2)  # 9 and 1 of 10, mean 1
 
 
-def test_neighbours_by_faiss_are_those_by_numpy(monkeypatch):
+def test_similarities_by_faiss_are_those_by_numpy(monkeypatch):
     pytest.importorskip("faiss")
     vectors = unit(np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32))
-    rows, products = nearest_by_product(vectors, 5)
+    by_faiss = similarity_graph(vectors, 5)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    plain_rows, plain_products = nearest_by_product(vectors, 5)
+    plain = similarity_graph(vectors, 5)
 
-    np.testing.assert_array_equal(rows, plain_rows)
-    np.testing.assert_allclose(products, plain_products, atol=1e-6)
-    assert not (rows == np.arange(300)[:, None]).any()
+    np.testing.assert_array_equal(by_faiss.indices, plain.indices)
+    np.testing.assert_allclose(by_faiss.data, plain.data, atol=1e-6)
+
+
+def test_a_row_of_zeros_is_like_nothing_but_itself():
+    vectors = np.float32([[1, 0], [0.6, 0.8], [0, 0]])
+
+    np.testing.assert_allclose(similarity_graph(vectors, 2).toarray(), [[1, 0.6, 0], [0.6, 1, 0], [0, 0, 1]], atol=1e-6)
 
 
 def test_one_row_has_no_neighbour():
-    assert nearest_by_product(np.ones((1, 2), np.float32), 3)[0].shape == (1, 0)
     assert FacilityLocation().select(ArrayPool({"embedding": np.ones((1, 2))}), 1, KeyedRandom(0, "x"))[0].tolist() == [0]
 
 
