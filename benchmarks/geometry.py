@@ -64,7 +64,7 @@ def main() -> None:
         started = time.process_time()
         parts = embedded(here, encoder, train, test, column, n)
         tables[title] = compared(here, *parts)
-        lines = "\n".join(comparison_lines(tables[title], str(here / "compared")))
+        lines = comparison_lines(tables[title], "compared")
         text += f"{title}: {n:,} rows, an MLP on vectors; {time.process_time() - started:.0f} CPU seconds\n\n{lines}\n\n"
         print(lines, flush=True)
     arguments.out.write_text(text.rstrip() + "\n")
