@@ -1,20 +1,26 @@
-"""The graph of nearest neighbours: made once for a store of embeddings, kept in it, and shared by all that asks who lies near."""
+"""The graph of nearest neighbours: found once for the same vectors, kept beside them, and shared by all that asks who lies near."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from numpy.typing import NDArray
 
+from curate.disk import write_whole
 from curate.embeddings import Embeddings
-from curate.errors import InputError
+from curate.errors import DamagedStoreError, InputError
+from curate.index import indexes, kept
+from curate.index.indexes import Kind
+from curate.index.kept import keeping
 from curate.index.neighbours import nearest_by_distance
 from curate.index.vectors import Vectors, squared_distances
 from curate.locks import locked
-from curate.store import Store, as_arrow, shard_name
+from curate.store import as_arrow, as_numpy, read_arrow, write_arrow
 
-NEIGHBOURS: Final = "neighbours"
 WIDTH: Final = 16  # neighbours kept, unless more are asked for
 _BLOCK: Final = 1024  # rows of another set at a time
 WAIT: Final = 600.0  # seconds to wait for another process that makes the same graph
@@ -22,44 +28,68 @@ WAIT: Final = 600.0  # seconds to wait for another process that makes the same g
 
 @dataclass(frozen=True)
 class Graph:
-    """`rows` are each row's neighbours, (n, k) int64, nearest first, itself left out, -1 where there is none; `distance` is Euclidean.
+    """`rows` are each row's neighbours, (n, k) integers, nearest first, itself left out, -1 where there is none; `distance` is Euclidean.
 
-    A row without a vector has no neighbours and is nobody's; the distance of what is not there is infinite.
+    A row without a vector has no neighbours and is nobody's; the distance of what is not there is infinite. Both may be memory-mapped.
     """
 
-    rows: NDArray[np.int64]
-    distance: NDArray[np.float32]
+    rows: NDArray[np.int32] | NDArray[np.int64]
+    distance: Vectors
 
     @property
     def k(self) -> int:
         return int(self.rows.shape[1])
 
+    def nearest(self, k: int) -> "Graph":
+        """The same with the k nearest neighbours of each row alone."""
+        return Graph(self.rows[:, :k], self.distance[:, :k])
 
-def graph_of(vectors: NDArray[Any], k: int = WIDTH) -> Graph:
-    """The graph of vectors, (n, d); exact up to 100,000 rows, see `nearest_by_distance`. InputError where fewer than two rows have one."""
+
+def graph_of(vectors: NDArray[Any], k: int = WIDTH, kind: Kind = "auto") -> Graph:
+    """The k nearest others of each row of vectors, (n, d), fewer where rows are fewer; exact up to 100,000 rows, see `nearest_by_distance`.
+
+    Within `kept.keeping` it comes from a file for these very vectors, whoever made it, and goes to one, at least 16 wide: an Arrow file,
+    "neighbours-…", of columns `neighbour` and `distance` for the rows that have a vector, 8 bytes a neighbour. Samplers and scorers that
+    place rows alike thus share one.
+    """
     known = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-    if len(known) < 2:
-        raise InputError(f"{len(known)} of {len(vectors):,} rows have a vector; neighbours need two or more.")
-    found, distance = nearest_by_distance(np.ascontiguousarray(vectors[known] if len(known) < len(vectors) else vectors, np.float32), k)
-    rows = np.full((len(vectors), found.shape[1]), -1, np.int64)
-    rows[known] = known[found]
-    return Graph(rows, _spread(distance, known, len(vectors)))
+    there = np.ascontiguousarray(vectors[known] if len(known) < len(vectors) else vectors, np.float32)
+    k = min(k, max(0, len(there) - 1))
+    chosen = indexes.plan(len(there), there.shape[1], kind)
+    narrow = (k,) if chosen.kind in _ALL_BY_K else ()
+    file = kept.place("neighbours", there, indexes.signature(chosen), *narrow)
+    found = _read(file, len(there), k)
+    if found is not None:
+        kept.note(f"{chosen.kind}: {chosen.why}")
+    else:
+        found = Graph(*nearest_by_distance(there, k if file is None or narrow else min(max(k, WIDTH), len(there) - 1), kind))
+        _write(file, found)
+    return _spread(found.nearest(k), known, len(vectors))
+
+
+_ALL_BY_K: Final = ("ivfpq", "hnsw")  # indexes that look further for more neighbours, so that the first are not those of fewer
 
 
 def shared_graph(embeddings: Embeddings, k: int = WIDTH) -> Graph:
-    """The store's graph, with `k` neighbours or more (fewer rows have fewer); made and written beside the vectors where it is missing.
+    """The graph of a store's vectors, with `k` neighbours (fewer rows have fewer), kept in the store where that may be written.
 
-    Costs n²·d once, 12 bytes a neighbour on disk and in memory nothing: it is memory-mapped. Another process that asks waits.
+    Costs n²·d once up to 100,000 rows, and in memory nothing: it is mapped. Another process that asks waits. InputError where fewer than
+    two rows have a vector.
     """
-    kept = _kept(embeddings, k)
-    if kept is not None:
-        return kept
-    with locked(embeddings.path, wait=WAIT):
-        embeddings = Embeddings.open(embeddings.path)  # another process may have made it meanwhile
-        kept = _kept(embeddings, k)
-        if kept is None:
-            _write(embeddings.store, graph_of(embeddings.matrix, max(k, WIDTH)), _about(embeddings, max(k, WIDTH)))
-    return kept or _read(Store.open(embeddings.path))
+    return _shared(embeddings.path, embeddings.about()["digest"], k)
+
+
+@lru_cache(maxsize=2)
+def _shared(path: Path, digest: str, k: int) -> Graph:
+    embeddings = Embeddings.open(path)
+    known = len(embeddings) - sum(embeddings.failed.values())
+    if known < 2:
+        raise InputError(f"{known} of {len(embeddings):,} rows have a vector; neighbours need two or more.")
+    with keeping(embeddings.kept):
+        if embeddings.kept is None:
+            return graph_of(embeddings.matrix, k)
+        with locked(embeddings.kept, wait=WAIT):
+            return graph_of(embeddings.matrix, k)
 
 
 def nearest_between(queries: Vectors, vectors: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
@@ -78,33 +108,41 @@ def nearest_between(queries: Vectors, vectors: Vectors, k: int) -> tuple[NDArray
     return rows, np.sqrt(squares)
 
 
-def _kept(embeddings: Embeddings, k: int) -> Graph | None:
-    """The graph that is there, if it is whole, of these very vectors and wide enough."""
-    store = embeddings.store
-    if NEIGHBOURS not in store.tables or not store.files(NEIGHBOURS) or store.faults([NEIGHBOURS]):
-        return None
-    about = store.about(NEIGHBOURS)
-    return _read(store) if about["of"] == embeddings.about()["digest"] and about["k"] >= k else None
-
-
-def _about(embeddings: Embeddings, k: int) -> dict[str, Any]:
-    return {"of": embeddings.about()["digest"], "k": k, "distance": "euclidean"}
-
-
-def _write(store: Store, graph: Graph, about: dict[str, Any]) -> None:
-    store.drop_table(NEIGHBOURS)
-    store.describe(NEIGHBOURS, about)
+def _write(file: Path | None, graph: Graph) -> None:
+    if file is None:
+        return
     rows = graph.rows if len(graph.rows) > np.iinfo(np.int32).max else graph.rows.astype(np.int32)
-    table = pa.table({"row": np.arange(len(rows)), "neighbour": as_arrow(rows), "distance": as_arrow(graph.distance)})
-    store.add_shard(NEIGHBOURS, shard_name(0), table)
+    table = pa.table({"neighbour": as_arrow(rows), "distance": as_arrow(graph.distance)})
+    table = table.replace_schema_metadata({"checksum": _checksum(rows, graph.distance)})
+    write_whole(file, lambda temporary: write_arrow(temporary, table))
 
 
-def _read(store: Store) -> Graph:
-    rows, distance = (store.column(NEIGHBOURS, name) for name in ("neighbour", "distance"))
-    return Graph(rows.astype(np.int64), distance)
+def _read(file: Path | None, n: int, k: int) -> Graph | None:
+    """The graph in a file, memory-mapped; None where there is none that is whole and wide enough."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        table = read_arrow(file)
+    except DamagedStoreError:
+        return None
+    if table.column_names != ["neighbour", "distance"] or table.num_rows != n:
+        return None
+    rows, distance = (as_numpy(table.column(name).chunk(0)) for name in table.column_names)
+    whole = (table.schema.metadata or {}).get(b"checksum", b"").decode() == _checksum(rows, distance)
+    return Graph(rows, distance) if whole and rows.shape[1] >= k else None
 
 
-def _spread(distance: Vectors, known: NDArray[np.int64], n: int) -> Vectors:
-    spread = np.full((n, distance.shape[1]), np.inf, np.float32)
-    spread[known] = distance
-    return spread
+def _checksum(rows: NDArray[Any], distance: Vectors) -> str:
+    digest = xxhash.xxh3_64(np.ascontiguousarray(rows).data.cast("B"))
+    digest.update(np.ascontiguousarray(distance).data.cast("B"))
+    return str(digest.hexdigest())
+
+
+def _spread(graph: Graph, known: NDArray[np.int64], n: int) -> Graph:
+    """A graph of the rows that have a vector, as one of all rows."""
+    if len(known) == n:
+        return graph
+    rows, distance = np.full((n, graph.k), -1, np.int64), np.full((n, graph.k), np.inf, np.float32)
+    rows[known] = np.where(graph.rows >= 0, known[graph.rows], -1)
+    distance[known] = graph.distance
+    return Graph(rows, distance)

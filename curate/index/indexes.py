@@ -1,12 +1,14 @@
 """The FAISS index for a size: flat, an inverted file, one of product codes, or HNSW; why; and its file, which is only ever a cache."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from curate.disk import write_whole
+from curate.disk import checksum, write_whole
 from curate.errors import OptionError
 from curate.index.vectors import Vectors
 from curate.protocols import Rows
@@ -18,6 +20,8 @@ FLAT: Final = 100_000  # rows up to which every pair is compared
 A_CELL: Final = 64  # rows a cell of an inverted file is trained on, at least 39 by FAISS's own advice
 A_CODE: Final = 256  # rows that a place of a product code is trained on
 LINKS: Final = 32  # of HNSW
+GPU_MOST: Final = 2048  # neighbours, and cells searched, that FAISS allows on a GPU
+_BLOCK: Final = 65_536  # rows added at a time
 _FEW_BYTES: Final = 48 << 30  # of vectors, beyond which codes stand for them
 
 
@@ -59,75 +63,170 @@ def plan(n: int, d: int, kind: Kind = "auto") -> Plan:
     places = next(m for m in (64, 48, 32, 16, 8, 4, 2, 1) if d % m == 0)
     why = asked if kind == "ivfpq" else f"the vectors take {vectors / 1e9:,.0f} GB, so codes of {places} bytes are searched"
     trained = min(n, max(A_CELL * cells, A_CODE * 256))
-    return Plan("ivfpq", f"IVF{cells},PQ{places}", cells, probes, trained, n * (places + 8), why)
+    # "np": without the reordering of codes for Hamming distances, which takes a minute and which we never ask for.
+    return Plan("ivfpq", f"IVF{cells},PQ{places}np", cells, probes, trained, n * (places + 8), why)
 
 
 class Index:
-    """Vectors that can be searched by inner product or by Euclidean distance. Equal vectors and plans give equal answers."""
+    """Vectors that can be searched by Euclidean distance. Equal vectors and plans give equal answers.
 
-    def __init__(self, index: Any, chosen: Plan, by_product: bool) -> None:
-        self.plan, self.by_product, self._index = chosen, by_product, index
+    It is trained once and filled in parts: `emptied` copies of it take the shards, by anyone in any order, and either `absorb` joins them
+    in order, which is the index of all rows, or `search_parts` searches them as they are.
+    """
+
+    def __init__(self, index: Any, chosen: Plan) -> None:
+        self.plan, self._index = chosen, index
+        self._on_gpu: Any = None
 
     @classmethod
-    def build(cls, vectors: Vectors, chosen: Plan, *, by_product: bool) -> "Index":
-        """Trained on a keyed sample of the rows, never a stride: data often come in an order that repeats."""
+    def build(cls, vectors: NDArray[Any], chosen: Plan) -> "Index":
+        """Of all rows. They may be memory-mapped, of float16 too: beside the index a block of them is in memory at a time."""
+        index = cls.trained(vectors, chosen)
+        index.add(vectors)
+        return index
+
+    @classmethod
+    def trained(cls, vectors: NDArray[Any], chosen: Plan) -> "Index":
+        """Without rows. Trained on a keyed sample, never a stride: data often come in an order that repeats."""
         import faiss
 
-        metric = faiss.METRIC_INNER_PRODUCT if by_product else faiss.METRIC_L2
-        index: Any = faiss.index_factory(vectors.shape[1], chosen.factory, metric)
+        index: Any = faiss.index_factory(vectors.shape[1], chosen.factory, faiss.METRIC_L2)
         if chosen.cells:
             index.cp.seed = 0
             index.nprobe = chosen.probes
             luck = KeyedRandom(0, "index").uniform(np.arange(len(vectors)))
-            index.train(vectors[np.sort(np.argsort(luck)[: chosen.trained_on])])
+            sample = np.sort(np.argsort(luck)[: chosen.trained_on])
+            index.train(np.ascontiguousarray(vectors[sample], np.float32))
+        return cls(index, chosen)
+
+    def emptied(self) -> "Index":
+        """A trained index without rows, for the rows of one shard."""
+        import faiss
+
+        copy: Any = faiss.clone_index(self._index)
+        copy.reset()
+        return Index(copy, self.plan)
+
+    def add(self, vectors: NDArray[Any]) -> None:
+        """Rows behind those that are there."""
+        import faiss
+
         threads = faiss.omp_get_max_threads()
-        if chosen.kind == "hnsw":
+        if self.plan.kind == "hnsw":
             faiss.omp_set_num_threads(1)  # links depend on who comes first
         try:
-            index.add(vectors)
+            for start in range(0, len(vectors), _BLOCK):
+                self._index.add(np.ascontiguousarray(vectors[start : start + _BLOCK], np.float32))
         finally:
             faiss.omp_set_num_threads(threads)
-        return cls(index, chosen, by_product)
+        self._on_gpu = None
+
+    def absorb(self, part: "Index") -> None:
+        """Takes the rows of another part behind its own; the part is empty then. Graphs of links cannot be joined."""
+        if self.plan.kind == "hnsw":
+            raise OptionError("Parts of an hnsw index cannot be joined; flat, ivf and ivfpq can.")
+        self._index.merge_from(part._index, len(self) if self.plan.cells else 0)
+        self._on_gpu = part._on_gpu = None
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
 
     def search(self, queries: Vectors, k: int) -> tuple[Rows, Vectors]:
-        """The k best rows of each query, (q, k), and products or squared distances, in no promised order.
+        """The k nearest rows of each query, (q, k), and squared distances, in no promised order; on a GPU where `gpus` finds one.
 
         A query that finds fewer than k in its cells has all cells searched; -1 is left only where there are fewer rows.
         """
+        return search_parts([self], queries, k)
+
+    def in_cells(self, queries: Vectors, k: int, probes: int | None = None) -> tuple[Rows, Vectors]:
+        """The same in the plan's cells alone, or in the `probes` nearest ones, which is done on the CPU."""
         if self.plan.kind == "hnsw":
             self._index.hnsw.efSearch = max(64, 2 * k)
-        values, rows = self._index.search(queries, k)
-        short = np.flatnonzero((rows < 0).any(axis=1))
-        if len(short) and self.plan.cells:
-            self._index.nprobe = self.plan.cells
-            values[short], rows[short] = self._index.search(queries[short], k)
-            self._index.nprobe = self.plan.probes
+        if probes is None and self._for_gpu(k):
+            if self._on_gpu is None:
+                self._on_gpu = to_gpu(self._index)
+            values, rows = self._on_gpu.search(queries, k)
+        else:
+            if probes is not None:
+                self._index.nprobe = probes
+            values, rows = self._index.search(queries, k)
+            if probes is not None:
+                self._index.nprobe = self.plan.probes
         return rows.astype(np.int64), values
 
+    def _for_gpu(self, k: int) -> bool:
+        return self.plan.kind in ("flat", "ivf", "ivfpq") and max(k, self.plan.probes) <= GPU_MOST and gpus() > 0
+
     def save(self, path: Path) -> None:
-        """Whole or not at all; beside it a note of how it was built."""
+        """Whole or not at all; beside it its checksum."""
         import faiss
 
         write_whole(path, lambda temporary: faiss.write_index(self._index, str(temporary)))
+        write_whole(_sum(path), lambda temporary: temporary.write_text(checksum(path)))
 
     @classmethod
-    def open(cls, path: Path, chosen: Plan, *, by_product: bool) -> "Index | None":
-        """The index in a file, or None where there is none, or a damaged one: it can be built anew."""
+    def open(cls, path: Path, chosen: Plan, *, mapped: bool = False) -> "Index | None":
+        """The index in a file, or None where there is none, or a damaged one: it can be built anew. `mapped` leaves the rows on disk."""
         import faiss
 
-        if not path.is_file():
+        if not path.is_file() or not _sum(path).is_file() or _sum(path).read_bytes() != checksum(path).encode():
             return None
         try:
-            index: Any = faiss.read_index(str(path))
+            index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
         except RuntimeError:  # FAISS's word for a file that was cut short
             return None
         if chosen.cells:
             index.nprobe = chosen.probes
-        return cls(index, chosen, by_product)
+        return cls(index, chosen)
 
 
-def signature(chosen: Plan, by_product: bool) -> str:
-    """What, besides the vectors, an index depends on: for the name of its file."""
+def _sum(path: Path) -> Path:
+    return path.with_name(path.name + ".xxh3")
+
+
+def search_parts(parts: Sequence[Index], queries: Vectors, k: int) -> tuple[Rows, Vectors]:
+    """As `Index.search` of the parts' rows one behind the other; parts that were emptied from one index answer as one would."""
+    rows, values = _best(parts, queries, k, None)
+    short = np.flatnonzero((rows < 0).any(axis=1))
+    if len(short) and parts[0].plan.cells:
+        rows[short], values[short] = _best(parts, queries[short], k, parts[0].plan.cells)
+    return rows, values
+
+
+def _best(parts: Sequence[Index], queries: Vectors, k: int, probes: int | None) -> tuple[Rows, Vectors]:
+    """The k best of all parts, ties to the lower row, one part's answers beside the best so far at a time."""
+    rows, values = parts[0].in_cells(queries, k, probes)
+    first = len(parts[0])
+    for part in parts[1:]:
+        more, their = part.in_cells(queries, k, probes)
+        rows = np.concatenate((rows, np.where(more >= 0, more + first, -1)), axis=1)
+        values = np.concatenate((values, their), axis=1)
+        order = np.lexsort((rows, np.where(rows >= 0, values, np.inf)), axis=1)[:, :k]
+        rows, values = np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1)
+        first += len(part)
+    return rows, values
+
+
+def gpus() -> int:
+    """How many GPUs the installed FAISS can use; 0 for faiss-cpu."""
     import faiss
 
-    return f"{sorted(asdict(chosen).items())} {by_product} {faiss.__version__}"
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def to_gpu(index: Any) -> Any:
+    """A copy on all GPUs, its rows shared out among them."""
+    import faiss
+
+    how = faiss.GpuMultipleClonerOptions()
+    how.shard = True
+    return faiss.index_cpu_to_all_gpus(index, how)
+
+
+def signature(chosen: Plan) -> str:
+    """What, besides the vectors, a search depends on: for the name of its file."""
+    try:
+        import faiss
+    except ImportError:
+        return "numpy"
+    return f"{sorted(asdict(chosen).items())} {faiss.__version__} {'gpu' if gpus() else 'cpu'}"

@@ -11,6 +11,7 @@ from curate.protocols import Array
 Vectors = NDArray[np.float32]
 Metric = Literal["cosine", "euclidean"]
 
+_ROUNDING: Final = 4e-6  # of a squared length of 1 in float32
 BLOCK: Final = 8192  # rows worked on at a time, so that a block stays in cache beside its distances
 
 
@@ -41,12 +42,24 @@ def placed(values: Array, metric: Metric) -> Vectors:
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Each row over its length, (n, d) float32, a copy; a zero row stays zero, so that its similarity to every other is 0."""
+    """Each row over its length, (n, d) float32; a zero row stays zero, so that its similarity to every other is 0.
+
+    Rows that all have length 1 or 0 already are given back as they are: other names for equal places would hide what is kept for them.
+    """
+    if _are_unit(vectors):
+        return vectors
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)  # squares of large numbers would overflow
     scaled: Vectors = np.divide(vectors, np.where(largest > 0, largest, 1), dtype=np.float32)
     length = np.sqrt(np.einsum("nd,nd->n", scaled, scaled))
     scaled /= np.where(length > 0, length, np.float32(1))[:, None]
     return scaled
+
+
+def _are_unit(vectors: Vectors) -> bool:
+    with np.errstate(over="ignore"):
+        square = squared_norms(vectors)
+    short = np.abs(square - 1) >= _ROUNDING
+    return not vectors[short].any() if short.mean() < 0.5 else False  # squares of very small numbers are 0 too
 
 
 def centred(vectors: Vectors) -> Vectors:

@@ -401,7 +401,7 @@ def _of_graph(path: Path, data: Dataset, name: str, first: int, stop: int) -> ND
 
     of, _, k = name.partition("@")
     graph = shared_graph(Embeddings.open(path), int(k))
-    rows, distance = graph.rows[first:stop, : int(k)], graph.distance[first:stop, : int(k)]
+    rows, distance = graph.rows[first:stop], graph.distance[first:stop]
     if of == f"{NEIGHBOURS}.distance":
         return np.where(rows >= 0, distance, np.nan)  # a scorer meets no infinity
-    return rows.copy() if of == NEIGHBOURS else np.where(rows >= 0, data.labels[rows], -1)
+    return rows.astype(np.int64) if of == NEIGHBOURS else np.where(rows >= 0, data.labels[rows], -1)

@@ -3,13 +3,17 @@
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import curate
 from curate.embeddings import Embeddings
 from curate.errors import InputError
-from curate.index.graph import graph_of, nearest_between, shared_graph
+from curate.index.graph import Graph, graph_of, nearest_between, shared_graph
+from curate.index.indexes import Index
+from curate.index.kept import keeping
 from curate.index.neighbours import nearest_by_distance
+from curate.index.vectors import placed, unit
 
 ROUNDING = 1e-3  # of float32 squares
 
@@ -56,21 +60,112 @@ def test_rows_without_a_vector_have_no_neighbours_and_are_nobodys():
 
     assert graph.rows.tolist() == [[1, 3], [0, 3], [-1, -1], [1, 0]]
     np.testing.assert_array_equal(graph.distance, [[1, 3], [1, 2], [np.inf, np.inf], [2, 3]])
+    assert graph_of(x[1:3], 2).k == 0
+
+
+def test_a_store_with_one_vector_has_no_graph(tmp_path):
+    made = curate.embed(curate.load(np.float32([[1], [np.nan]])), out=tmp_path / "e", max_failures=1.0)
+
     with pytest.raises(InputError, match="1 of 2 rows have a vector"):
-        graph_of(x[1:3])
+        shared_graph(made)
 
 
-def test_it_is_made_once_and_again_where_it_is_damaged_or_too_narrow(tmp_path, monkeypatch):
-    x = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+@pytest.fixture(autouse=True)
+def small_sets_are_worth_a_file(monkeypatch):
+    monkeypatch.setattr("curate.index.kept.WORTH", 500)
+
+
+def cloud(n=700, d=4):
+    return np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
+
+
+def same(one, other):
+    return np.array_equal(one.rows, other.rows) and np.array_equal(one.distance, other.distance)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_a_graph_is_kept_for_all_who_ask_for_as_many_neighbours_or_fewer(tmp_path, monkeypatch, kind):
+    x = cloud()
+    found = Graph(*nearest_by_distance(x, 7, kind))
+    with keeping(tmp_path) as keeper:
+        first = graph_of(x, 7, kind)
+        monkeypatch.setattr(Index, "search", None)  # whoever searched again would fail
+        again, narrower, wider = (graph_of(x, k, kind) for k in (7, 3, 16))
+
+    assert same(first, found) and same(first, again) and same(narrower, first.nearest(3)) and wider.k == 16
+    assert keeper.notes == [f"{kind}: it was asked for"]
+
+
+def test_a_wider_graph_takes_the_narrower_ones_place(tmp_path):
+    x = cloud()
+    with keeping(tmp_path):
+        graph_of(x, 5)
+        wide = graph_of(x, 20)
+
+    assert wide.k == 20 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_vectors_are_other_files(tmp_path):
+    x = cloud()
+    with keeping(tmp_path):
+        for vectors in (x, x * 2, x[:600], x[:400]):
+            graph_of(vectors, 5)
+
+    assert len(list(tmp_path.iterdir())) == 3  # four hundred rows are not worth a file
+
+
+def flipped(raw):
+    return raw[: len(raw) // 2] + bytes([raw[len(raw) // 2] ^ 1]) + raw[len(raw) // 2 + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"x" * len(raw), flipped],
+    ids=["cut", "empty", "other", "flipped"],
+)
+def test_a_damaged_file_is_made_anew(tmp_path, damage):
+    x = cloud()
+    with keeping(tmp_path):
+        first = Graph(*nearest_by_distance(x, 5, "ivf"))
+        graph_of(x, 5, "ivf")
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        for path, raw in before.items():
+            path.write_bytes(damage(raw))
+        again = graph_of(x, 5, "ivf")
+        after = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    assert same(first, again) and before == after and len(after) == 3
+
+
+def test_any_arrow_reader_opens_a_kept_graph(tmp_path):
+    x = cloud()
+    with keeping(tmp_path):
+        graph = graph_of(x, 5)
+    (file,) = tmp_path.iterdir()
+
+    table = pa.ipc.open_file(file).read_all()
+
+    assert table.schema.names == ["neighbour", "distance"] and table["neighbour"].type == pa.list_(pa.int32(), 16)
+    assert table["neighbour"][3].as_py()[:5] == graph.rows[3].tolist()
+
+
+def test_a_store_keeps_its_graph_and_samplers_of_equal_vectors_find_it(tmp_path, monkeypatch):
+    x = unit(cloud())
+    x[17] = np.nan
     made = curate.embed(curate.load(x), out=tmp_path / "e")
     first = shared_graph(made, 5)
-    assert first.k == 16
 
-    with monkeypatch.context() as patch:
-        patch.setattr("curate.index.graph.graph_of", lambda *_: pytest.fail("made twice"))
-        again = shared_graph(Embeddings.open(tmp_path / "e"), 16)
-    np.testing.assert_array_equal(again.rows, first.rows)
-    assert shared_graph(Embeddings.open(tmp_path / "e"), 20).k == 20
-    file = tmp_path / "e" / "neighbours" / "part-00000.arrow"
-    file.write_bytes(file.read_bytes()[:-9])
-    np.testing.assert_array_equal(shared_graph(Embeddings.open(tmp_path / "e"), 20).rows[:, :16], first.rows)
+    monkeypatch.setattr(Index, "search", None)
+    again = shared_graph(Embeddings.open(tmp_path / "e"), 16)
+    with keeping(made.kept):
+        of_sampler = graph_of(placed(np.delete(x, 17, axis=0), "cosine"), 5)
+
+    assert same(first, again.nearest(5)) and (first.rows[17] == -1).all() and not (first.rows == 17).any()
+    np.testing.assert_array_equal(np.delete(first.distance, 17, axis=0), of_sampler.distance)
+
+
+def test_the_graph_of_a_store_that_may_not_be_written_is_made_in_memory(tmp_path, monkeypatch):
+    made = curate.embed(curate.load(cloud()), out=tmp_path / "e")
+    monkeypatch.setattr(Embeddings, "kept", None)
+
+    assert shared_graph(made, 5).k == 5 and not (tmp_path / "e" / "kept").exists()

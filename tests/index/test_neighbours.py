@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from curate.index.neighbours import nearest_by_distance, nearest_by_product
+from curate.index.neighbours import nearest_by_distance
 
 
 def cloud(n=300, d=6, shift=0.0):
@@ -31,36 +31,29 @@ def test_distances_are_those_of_a_loop(engine, shift, monkeypatch):
     np.testing.assert_allclose(far, np.sort(exact, axis=1)[:, :4], rtol=1e-3)
 
 
-@pytest.mark.parametrize("search", [nearest_by_distance, nearest_by_product])
-def test_equal_rows_do_not_find_themselves(search):
-    rows, _ = search(np.ones((40, 3), np.float32), 5)
+def test_equal_rows_do_not_find_themselves():
+    rows, _ = nearest_by_distance(np.ones((40, 3), np.float32), 5)
 
     assert not (rows == np.arange(40)[:, None]).any() and all(len(set(row)) == 5 for row in rows.tolist())
 
 
-@pytest.mark.parametrize("search", [nearest_by_distance, nearest_by_product])
-def test_an_inverted_file_fills_every_place(search):
+def test_an_inverted_file_fills_every_place():
     pytest.importorskip("faiss")
     x = cloud(3000)
 
-    rows, _ = search(x, 60, "ivf")
+    rows, _ = nearest_by_distance(x, 60, "ivf")
 
-    truth, _ = search(x, 60)
+    truth, _ = nearest_by_distance(x, 60)
     assert (rows >= 0).all() and recall(rows, truth) > 0.5
 
 
 @pytest.mark.parametrize(("kind", "least"), [("ivfpq", 0.5), ("hnsw", 0.9)])
-@pytest.mark.parametrize("search", [nearest_by_distance, nearest_by_product])
-def test_other_indexes_find_most_and_say_exact_values(search, kind, least):
+def test_other_indexes_find_most_and_say_exact_values(kind, least):
     pytest.importorskip("faiss")
     x = cloud(6000 if kind == "ivfpq" else 2000, d=8)
 
-    rows, values = search(x, 10, kind)
+    rows, values = nearest_by_distance(x, 10, kind)
 
-    assert recall(rows, search(x, 10)[0]) > least
-    exact = (
-        np.linalg.norm(x[:50, None] - x[rows[:50]], axis=2)
-        if search is nearest_by_distance
-        else np.einsum("nkd,nd->nk", x[rows[:50]], x[:50])
-    )
+    assert recall(rows, nearest_by_distance(x, 10)[0]) > least
+    exact = np.linalg.norm(x[:50, None] - x[rows[:50]], axis=2)
     np.testing.assert_allclose(values[:50], exact, rtol=1e-3, atol=1e-3)

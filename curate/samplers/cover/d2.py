@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
+from curate.index.graph import graph_of
 from curate.index.indexes import Kind
-from curate.index.neighbours import nearest_by_distance
 from curate.index.vectors import Metric, Vectors, placed
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
@@ -48,22 +48,22 @@ class D2:
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
         score = wanted_score(pool)
-        near, distance = nearest_by_distance(placed(pool["embedding"], self.metric), self.neighbours, self.index)
-        value = passed_forward(score - min(0.0, float(score.min())), near, distance)
-        return filled(pick(value, near, distance, k, self.gamma), k, pool.rows, rng), np.ones(k)
+        graph = graph_of(placed(pool["embedding"], self.metric), self.neighbours, self.index)
+        value = passed_forward(score - min(0.0, float(score.min())), graph.rows, graph.distance)
+        return filled(pick(value, graph.rows, graph.distance, k, self.gamma), k, pool.rows, rng), np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 8 * n * d + 24 * n * self.neighbours + 120 * n
 
 
-def passed_forward(score: NDArray[np.float64], near: Rows, distance: Vectors) -> NDArray[np.float64]:
+def passed_forward(score: NDArray[np.float64], near: NDArray[np.integer], distance: Vectors) -> NDArray[np.float64]:
     """v, (n,): every row's score and, weighted by exp(-distance), those of its neighbours; a place that holds -1 counts for nothing."""
     share = np.where(near >= 0, np.exp(-distance.astype(np.float64)), 0)
     value: NDArray[np.float64] = score + (share * score[near]).sum(axis=1)
     return value
 
 
-def pick(value: NDArray[np.float64], near: Rows, distance: Vectors, k: int, gamma: float) -> Rows:
+def pick(value: NDArray[np.float64], near: NDArray[np.integer], distance: Vectors, k: int, gamma: float) -> Rows:
     """Up to `k` rows of the largest v, each taking from its neighbours; fewer once none is above 0. Ties to the lower row.
 
     v only falls, so an entry of the heap that is out of date is too high and comes up in time to be put right.

@@ -5,7 +5,7 @@ Wolsey, Fisher 1978, lazy evaluation Minoux 1978. Official code baharanm/craig.
 """
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
+from curate.index.graph import graph_of
 from curate.index.indexes import Kind
-from curate.index.neighbours import nearest_by_product
-from curate.index.vectors import as_vectors, unit
+from curate.index.vectors import BLOCK, as_vectors, squared_norms, unit
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -23,22 +23,35 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+EXACT: Final = 20_000  # rows up to which picks one at a time take seconds
+
+
 class FacilityLocation:
     """Greedily maximises Σ_i max_{j picked} s_ij, in the order picked; at least 1 - 1/e of the best there is.
 
     Reads `embedding`, (n, d). s is the cosine, 0 where it is negative, between a row and its `neighbours` nearest ones (either way
-    round), and 1 to itself; all other pairs count as 0, so that memory is some 24·neighbours bytes a row and not n². With `weigh` a
-    pick's weight is the number of rows that it is the most similar to, scaled to a mean of 1 (CRAIG), else 1. Once no pick adds anything
-    the rest are drawn at random. Cost: the neighbours (FAISS: n²·d up to 100,000 rows), then a few evaluations a pick.
+    round), and 1 to itself; all other pairs count as 0, so that memory is some 60·neighbours bytes a row and not n². `greedy=exact` picks
+    whichever row adds most; `threshold` many rows at once that all add at least 98 % of that, for the same value within a thousandth
+    in a fraction of the time; `auto` is exact up to 20,000 rows. With `weigh` a pick's weight is the number of rows that it is the most
+    similar to, scaled to a mean of 1 (CRAIG), else 1. Once no pick adds anything the rest are drawn at random. Cost: the neighbours
+    (FAISS: n²·d up to 100,000 rows), then a few evaluations a pick.
     """
 
     requires = ("embedding",)
-    version = 1
+    version = 2
 
-    def __init__(self, *, neighbours: int = 64, weigh: bool = False, index: Kind = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        neighbours: int = 64,
+        greedy: Literal["auto", "exact", "threshold"] = "auto",
+        weigh: bool = False,
+        index: Kind = "auto",
+    ) -> None:
         if neighbours < 1:
             raise OptionError(f"facility_location: neighbours must be 1 or more, got {neighbours}.")
         self.neighbours, self.weigh = neighbours, weigh
+        self.greedy: Literal["auto", "exact", "threshold"] = greedy
         self.index: Kind = index
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
@@ -46,24 +59,35 @@ class FacilityLocation:
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
         similarity = similarity_graph(unit(as_vectors(pool["embedding"])), self.neighbours, self.index)
-        picked = greedy(similarity, k)
+        exact = self.greedy == "exact" or (self.greedy == "auto" and len(pool) <= EXACT)
+        picked = greedy(similarity, k) if exact else by_threshold(similarity, k)
         picked = filled(picked, k, pool.rows, rng)
         return picked, _served(similarity, picked) if self.weigh else np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * n * d + 48 * n * self.neighbours
+        return 12 * n * d + 60 * n * self.neighbours
 
 
 def similarity_graph(vectors: NDArray[np.float32], neighbours: int, index: Kind = "auto") -> "csr_array":
     """The similarities of near pairs of unit vectors, symmetric, (n, n) sparse; 1 on the diagonal."""
     from scipy.sparse import csr_array, eye_array
 
-    rows, products = nearest_by_product(vectors, neighbours, index)
-    n, k = rows.shape
-    there = (rows >= 0) & (products > 0)
-    start = np.repeat(np.arange(n), k).reshape(n, k)
-    near = csr_array((np.minimum(products[there], 1), (start[there], rows[there])), shape=(n, n), dtype=np.float32)
-    return csr_array(near.maximum(near.T).maximum(eye_array(n, dtype=np.float32, format="csr")))
+    graph = graph_of(vectors, neighbours, index)
+    n, k = graph.rows.shape
+    length = squared_norms(vectors)  # 1, or 0 for a row of zeros, which is like nothing
+    products = np.square(graph.distance)
+    products *= -1
+    products += length[:, None]
+    for start in range(0, n, BLOCK):
+        products[start : start + BLOCK] += length[graph.rows[start : start + BLOCK]]
+    products /= 2
+    np.clip(products, 0, 1, out=products)
+    products[graph.rows < 0] = 0
+    wide = np.int64 if n * k > np.iinfo(np.int32).max else np.int32
+    there = (products.reshape(-1), np.maximum(graph.rows, 0).reshape(-1).astype(np.int32), np.arange(0, n * k + 1, max(k, 1), dtype=wide))
+    near = csr_array(there if k else (n, n), shape=(n, n), dtype=np.float32)
+    near.eliminate_zeros()
+    return csr_array(near.maximum(near.T.tocsr()).maximum(eye_array(n, dtype=np.float32, format="csr")))
 
 
 def greedy(similarity: "csr_array", k: int) -> Rows:
@@ -90,6 +114,56 @@ def greedy(similarity: "csr_array", k: int) -> Rows:
         picked.append(row)
         best[index[span]] = np.maximum(best[index[span]], value[span])
     return np.array(picked, np.int64)
+
+
+def by_threshold(similarity: "csr_array", k: int, step: float = 0.02) -> Rows:
+    """Up to `k` rows, picked many at once: each adds at least 1 - `step` of what the best one would, ties to the lower row.
+
+    Badanidiyuru & Vondrák 2014, "Fast algorithms for maximizing submodular functions": a threshold falls from the largest gain by
+    `step` a round, and rows that still add as much are picked; at least 1 - 1/e - `step` of the best value. Of the rows above
+    it those are picked together that share no row which both would serve better, so that each one's gain is what it was.
+    """
+    n = similarity.shape[0]
+    best = np.zeros(n, np.float32)
+    bound = _gains(similarity, np.arange(n), best)  # gains only fall
+    picked: list[Rows] = []
+    left = k
+    while left and (most := float(bound.max(initial=0.0))) > 0:
+        threshold = (1 - step) * most
+        while left and len(rows := np.flatnonzero(bound >= threshold)):
+            bound[rows] = _gains(similarity, rows, best)
+            rows = rows[bound[rows] >= threshold]
+            if not len(rows):
+                break
+            rows = _apart(similarity, rows[np.lexsort((rows, -bound[rows]))], best)[:left]
+            taken = similarity[rows]
+            np.maximum.at(best, taken.indices, taken.data)
+            bound[rows] = -1
+            picked.append(rows)
+            left -= len(rows)
+    return np.concatenate(picked) if picked else np.empty(0, np.int64)
+
+
+def _gains(similarity: "csr_array", rows: Rows, best: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What each of these rows would add, (rows,)."""
+    gains = np.empty(len(rows))
+    for start in range(0, len(rows), BLOCK):
+        part = similarity[rows[start : start + BLOCK]]
+        more = np.maximum(part.data - best[part.indices], 0)
+        gains[start : start + BLOCK] = np.add.reduceat(more, part.indptr[:-1], dtype=np.float64)  # no row is empty: each has itself
+    return gains
+
+
+def _apart(similarity: "csr_array", rows: Rows, best: NDArray[np.float32]) -> Rows:
+    """Of rows, best first, those that are the first to serve every row that they would serve better."""
+    part = similarity[rows]
+    place = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
+    better = part.data > best[part.indices]
+    first = np.full(similarity.shape[0], len(rows))
+    np.minimum.at(first, part.indices[better], place[better])
+    beaten = np.bincount(place[better], weights=first[part.indices[better]] < place[better], minlength=len(rows))
+    alone: Rows = rows[beaten == 0]
+    return alone
 
 
 def _served(similarity: "csr_array", picked: Rows) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from curate.budget import check_budget
 from curate.errors import OptionError
-from curate.index.vectors import Vectors, as_vectors, centred, squared_norms, unit
-from curate.protocols import Pool, Rows
+from curate.index.vectors import Vectors, centred, placed, squared_norms
+from curate.protocols import Array, Pool, Rows
 from curate.rng import KeyedRandom
 
 
@@ -23,36 +23,60 @@ class KCenter:
     nearest to the mean (`mean`) or one drawn by key (`random`). Ties go to the lower row; once every row lies on a picked one the rest
     follow in row order. `trim` leaves out that share of the rows farthest from the mean, for k-center picks outliers first. Cost: one
     product of the vectors with a vector a pick, n·d·k; memory a float32 copy of the vectors, 4·n·d bytes, and 8 bytes a row.
+
+    `parts` above 1 is the form of two rounds for sets that memory does not hold: k rows of each of so many runs of rows, then k of these
+    (Malkomes et al. 2015, "Fast Distributed k-Center Clustering with Outliers on Modern Data Sets"); the radius is at most four times the
+    least possible, memory that of a run and of parts·k picks.
     """
 
     requires = ("embedding",)
-    version = 1
+    version = 2
 
     def __init__(
-        self, *, metric: Literal["cosine", "euclidean"] = "cosine", start: Literal["mean", "random"] = "mean", trim: float = 0.0
+        self,
+        *,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+        start: Literal["mean", "random"] = "mean",
+        trim: float = 0.0,
+        parts: int = 1,
     ) -> None:
         if not 0 <= trim < 1:
             raise OptionError(f"k_center: trim is the share of the farthest rows to leave out, 0 or more and below 1; got {trim}.")
         self.metric: Literal["cosine", "euclidean"] = metric
         self.start: Literal["mean", "random"] = start
-        self.trim = trim
+        if parts < 1:
+            raise OptionError(f"k_center: parts must be 1 or more, got {parts}.")
+        self.trim, self.parts = trim, parts
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        vectors = as_vectors(pool["embedding"])
-        vectors = centred(unit(vectors) if self.metric == "cosine" else vectors)
+        values, luck = pool["embedding"], rng.uniform(pool.rows) if self.start == "random" else None
+        if self.parts == 1:
+            return self._picked(values, k, luck), np.ones(k)
+        first = [
+            run[self._picked(values[run[0] : run[-1] + 1], min(k, len(run)), None if luck is None else luck[run])]
+            for run in np.array_split(np.arange(len(pool)), min(self.parts, len(pool)))
+        ]
+        both = np.sort(np.concatenate(first))
+        again = KCenter(metric=self.metric, start=self.start)
+        return both[again._picked(values[both], k, None if luck is None else luck[both])], np.ones(k)
+
+    def _picked(self, values: Array, k: int, luck: NDArray[np.float64] | None) -> Rows:
+        """The first row is that of the least luck, or of the least distance from the mean."""
+        vectors = centred(placed(values, self.metric))
         far = squared_norms(vectors)  # from the mean, which is 0 now
-        first = int(far.argmin()) if self.start == "mean" else int(rng.uniform(pool.rows).argmin())
+        first = int((far if luck is None else luck).argmin())
         kept = np.sort(np.argsort(far, kind="stable")[: max(k, len(far) - int(self.trim * len(far)))])
         if first not in kept:
             first = int(kept[0])
-        inside = farthest_first(vectors[kept], k, int(np.searchsorted(kept, first)))
-        return kept[inside], np.ones(k)
+        return kept[farthest_first(vectors if len(kept) == len(vectors) else vectors[kept], k, int(np.searchsorted(kept, first)))]
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 4 * n * d * 2 + 24 * n
+        run = -(-n // self.parts)
+        most = run if self.parts == 1 else max(run, min(n, self.parts * k))
+        return 4 * most * d * (3 if self.trim else 2) + 24 * n
 
 
 def farthest_first(vectors: Vectors, k: int, start: int) -> Rows:
@@ -67,8 +91,12 @@ def farthest_first(vectors: Vectors, k: int, start: int) -> Rows:
     row = start
     for i in range(k):
         picked[i] = row
-        nearest = np.minimum(nearest, np.maximum(norms + norms[row] - 2 * (vectors @ vectors[row]), 0))
-        nearest[picked[: i + 1]] = -1
+        square = vectors @ vectors[row]
+        square *= -2
+        square += norms
+        square += norms[row]
+        np.minimum(nearest, np.maximum(square, 0, out=square), out=nearest)
+        nearest[row] = -1  # and stays so, for squares are 0 or more
         row = int(nearest.argmax())
     return picked
 

@@ -11,9 +11,11 @@ from curate.testing import check_sampler
 SPECS = [
     "k_center",
     "k_center:start=random,trim=0.1",
+    "k_center:parts=3",
     "herding",
     "herding:rule=mean",
     "facility_location:weigh=true",
+    "facility_location:greedy=threshold",
     "density",
     "density:variant=exact",
     "kmeans",

@@ -1,5 +1,7 @@
 """k_center: each pick is the row farthest from all picked before."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.samplers.cover.k_center import KCenter, farthest_first, radius
 
+ROUNDING = 1e-3  # of float32 squares
 LINE = np.array([[0.0], [1], [5], [6], [10]], np.float32)
 
 
@@ -42,6 +45,33 @@ def test_every_prefix_is_a_selection_of_its_own():
     vectors = np.random.default_rng(0).normal(size=(50, 3))
 
     assert pick(vectors, 20)[:7].tolist() == pick(vectors, 7).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"), [({}, 2), ({"start": "random"}, 2), ({"parts": 2}, 4), ({"parts": 3}, 4), ({"parts": 99}, 4)]
+)
+def test_the_radius_is_within_its_bound_of_the_least_possible(options, bound):
+    threes = np.array([*combinations(range(10), 3)])
+    for seed in range(20):
+        vectors = np.random.default_rng(seed).normal(size=(10, 2)).astype(np.float32)
+        gaps = np.linalg.norm(vectors[:, None] - vectors, axis=2)
+        least = gaps[:, threes].min(axis=2).max(axis=0).min()
+
+        assert radius(vectors, pick(vectors, 3, **options)) <= bound * least * (1 + ROUNDING)
+
+
+def test_of_two_rounds_the_first_picks_in_every_part_and_the_second_among_those_picked():
+    vectors = np.float32([[0], [1], [9], [10], [50], [51], [58], [59]])
+    first = [pick(vectors[:4], 2), 4 + pick(vectors[4:], 2)]
+    both = np.sort(np.concatenate(first))
+
+    assert pick(vectors, 2, parts=2).tolist() == both[pick(vectors[both], 2)].tolist()
+    assert set(pick(vectors, 8, parts=2).tolist()) == set(range(8))
+
+
+def test_no_parts_are_refused():
+    with pytest.raises(OptionError, match="parts must be 1 or more, got 0"):
+        KCenter(parts=0)
 
 
 def test_lengths_do_not_count_under_cosine():
