@@ -148,6 +148,8 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "answer": np.array([f"row {row} says {'that ' * (row % 4)}this" for row in range(n)]),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
         "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
+        "target.label": _labels(n),
+        "target.content": (np.arange(n) // 3).astype(np.uint64),
         "target.text": np.array([f"it is row {row} that says {'and this ' * (row % 3)}again" for row in range(n)]),
     }
     return {name: _named(name, known, epochs) for name in requires}
@@ -173,7 +175,8 @@ def _check_columns(columns: Columns, signals: Mapping[str, Array], n: int, name:
     score = columns["score"]
     assert score.dtype == np.float32, f"{name}: score must be float32, got {score.dtype}."
     for column, values in columns.items():
-        assert values.shape == (n,), f"{name}: {column} must have one value a row, shape ({n},), got {values.shape}."
+        shaped = values.shape == (n,) or (values.ndim == 2 and len(values) == n and column != "score")
+        assert shaped, f"{name}: {column} must have one value (or list) a row, shape ({n},), got {values.shape}."
         assert values.dtype.kind in "biufU", f"{name}: {column} must hold numbers, booleans or text, got {values.dtype}."
         infinite = values.dtype.kind == "f" and np.isinf(values).any()
         assert not infinite, f"{name}: {column} is infinite in row {_first(np.isinf(values)) if infinite else 0}."
@@ -223,13 +226,13 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
     own = {signal: values for signal, values in columns.items() if not signal.startswith("target.")}
     shards = _cut(own, sizes)
     target: State = {}
+    if isinstance(scorer, Opens):
+        scorer.open("cpu")
     if isinstance(scorer, ReadsTarget):
         told = scorer.merge_target([scorer.fit_target(shard) for shard in _cut({n: v for n, v in columns.items() if n not in own}, sizes)])
         target = {f"target.{key}": value for key, value in told.items()}
         _check_state(target, name)
     state: State | None = target or None
-    if isinstance(scorer, Opens):
-        scorer.open("cpu")
     for _ in range(scorer.passes):
         state = scorer.merge([scorer.fit(shard, state) for shard in shards]) | target
         _check_state(state, name)
@@ -282,7 +285,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
             f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
-            "target.embedding, target.text."
+            "target.embedding, target.text, target.label, target.content."
         )
     if not at:
         return known[base]

@@ -33,6 +33,7 @@ MENU: dict[str, str] = {
     "quality": "curate.scorers.target.quality:Quality",
     "prototypes": "curate.scorers.neighbours.prototypes:Prototypes",
     "random": "curate.scorers.random_:Random",
+    "rds": "curate.scorers.target.rds:RDS",
     "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "tracin": "curate.scorers.gradients.tracin:TracIn",

@@ -13,7 +13,7 @@ from curate.model_names import reads_no_label
 from curate.plugins import Plugin, options_of, parse
 from curate.protocols import Identified, Scorer
 from curate.scores import ROWS
-from curate.stages import running, shards
+from curate.stages import running, shards, targeting
 from curate.stages.parts import Part
 from curate.stages.shards import RUN_SIGNALS
 
@@ -65,6 +65,7 @@ class Given:
     asked: list[Asked]
     target: Dataset | None
     embeddings: Embeddings | None
+    target_embeddings: Embeddings | None
     part: Part | None
 
 
@@ -75,6 +76,7 @@ def bring(
     run: str | Path | None,
     embeddings: Embeddings | str | Path | None,
     target: Any,
+    target_embeddings: Embeddings | str | Path | None = None,
     max_failures: float,
     counts: Mapping[str, int | None],
     model: str | None,
@@ -84,7 +86,8 @@ def bring(
     data, target = load(data), None if target is None else load(target)
     asked, vectors = ask(scorers), Embeddings.of(embeddings, data)
     _check(data, asked, run, target, vectors, max_failures, counts, model)
-    return Given(data, asked, target, vectors, None if shard is None else Part.parse(shard))
+    theirs = targeting.checked(target_embeddings, target, vectors)
+    return Given(data, asked, target, vectors, theirs, None if shard is None else Part.parse(shard))
 
 
 def _check(

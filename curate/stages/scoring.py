@@ -18,7 +18,7 @@ from curate.plugins import options_of
 from curate.progress import Progress, Silent, Task
 from curate.protocols import Concludes, Opens, Pays, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
-from curate.stages import engines, estimates, parts, running, shards, sweeping
+from curate.stages import engines, estimates, parts, running, shards, sweeping, targeting
 from curate.stages.asking import Asked, bring, describe_scorer
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
@@ -43,6 +43,7 @@ def score(
     run: str | Path | None = None,
     embeddings: Embeddings | str | Path | None = None,
     target: Any = None,
+    target_embeddings: Embeddings | str | Path | None = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
     max_requests: int | None = None,
@@ -83,6 +84,7 @@ def score(
         run=run,
         embeddings=embeddings,
         target=target,
+        target_embeddings=target_embeddings,
         max_failures=max_failures,
         counts=counts,
         model=options.get("model"),
@@ -97,7 +99,7 @@ def score(
         def opened() -> _Job:
             job = _Job(data, folder, asked, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
             job.max_failures, job.engine, job.target, job.embeddings = max_failures, runner, given.target, given.embeddings
-            job.max_requests = max_requests
+            job.max_requests, job.target_embeddings = max_requests, given.target_embeddings
             job.borrow(from_store)
             return job
 
@@ -122,6 +124,7 @@ def plan(
     run: str | Path | None = None,
     embeddings: Embeddings | str | Path | None = None,
     target: Any = None,
+    target_embeddings: Embeddings | str | Path | None = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
     max_requests: int | None = None,
@@ -146,6 +149,7 @@ def plan(
         run=run,
         embeddings=embeddings,
         target=target,
+        target_embeddings=target_embeddings,
         max_failures=max_failures,
         counts=counts,
         model=options.get("model"),
@@ -173,7 +177,7 @@ def plan(
             requests, tokens = estimates.requests_of(one.scorer, [(data, 0, len(data))])
             planned["requests"] = planned.get("requests", 0) + requests
             planned["request_tokens"] = planned.get("request_tokens", 0) + tokens
-        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer):
+        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer) and not one.reads_embeddings:
             planned["device"] = running.settle_machine(device)["device"]
             cost["seconds"] += estimates.scoring_seconds(data, one.scorer, planned["device"])
     require_room(Path(out), cost["disk"])
@@ -189,6 +193,7 @@ class _Job:
     engine: Engine = engines.Here()
     target: Dataset | None = None
     embeddings: Embeddings | None = None
+    target_embeddings: Embeddings | None = None
 
     def __init__(
         self,
@@ -437,8 +442,15 @@ class _Job:
         if not isinstance(one.scorer, ReadsTarget) or self.target is None:
             return None
         ranges = shard_ranges(len(self.target), default_shard_rows(len(self.target)))
-        tasks = [replace(self._task(one, (), {}, 0), data=self.target, first=first, stop=stop) for first, stop in ranges]
+        common = replace(self._task(one, (), {}, 0), data=self.target, target_vectors=self._target_vectors(one))
+        tasks = [replace(common, first=first, stop=stop) for first, stop in ranges]
         return shards.fit_target(one.scorer, tasks, runner.map if tasks[0].is_portable else engines.Here().map)
+
+    def _target_vectors(self, one: Asked) -> Any:
+        """Where the target's rows lie among the embedded ones; None where the scorer does not ask or they are vectors themselves."""
+        if self.target is None or f"{shards.TARGET}embedding" not in one.scorer.requires:
+            return None
+        return targeting.vectors(self.target, self.embeddings, self.target_embeddings, str(self.store.settled.get("device", "auto")))
 
     def _note_facts(self, one: Asked, states: Sequence[State | None]) -> None:
         """Writes down what the state of the first seed says of the whole set."""
@@ -485,6 +497,8 @@ class _Job:
             about["target"] = {"fingerprint": self.target.fingerprint, "rows": len(self.target), "inputs": list(self.target.inputs)}
         if one.reads_embeddings and self.embeddings is not None:
             about["embeddings"] = self.embeddings.about()
+        if self.target_embeddings is not None and f"{shards.TARGET}embedding" in one.scorer.requires:
+            about["target_embeddings"] = self.target_embeddings.about()
         if one.reads_run:
             about |= {"runs": [run.store.path.name for run in runs], "epochs": self.epochs}
         return about

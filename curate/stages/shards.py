@@ -58,6 +58,7 @@ class ShardTask:
     embeddings: Path | None = None
     threads: int | None = None
     max_requests: int | None = None
+    target_vectors: NDArray[Any] | None = None  # of all rows of the target, where `data` is that
 
     @property
     def is_portable(self) -> bool:
@@ -107,10 +108,15 @@ class ShardTask:
     def target_shard(self) -> Shard:
         """The rows as a part of the target, where `data` is that: the columns bear the names by which scorers ask for them."""
         names = [name for name in self.built().requires if name.startswith(TARGET)]
-        columns = {name: of_data(self.data, name.removeprefix(TARGET), self.first, self.stop) for name in names}
+        columns = {name: self._of_target(name.removeprefix(TARGET)) for name in names}
         for column in columns.values():
             column.flags.writeable = False
         return Shard(np.arange(self.first, self.stop), columns)
+
+    def _of_target(self, name: str) -> NDArray[Any]:
+        if name == "embedding" and self.target_vectors is not None:
+            return self.target_vectors[self.first : self.stop].copy()
+        return of_data(self.data, name, self.first, self.stop)
 
     def __getstate__(self) -> dict[str, Any]:
         """What crosses to another process: names and numbers; the dataset as its recipe, the scorer as its plug-in."""
@@ -180,12 +186,13 @@ def require_known_signals(
     """UsageError or ColumnError before any work where a scorer asks for what this data or this version does not have."""
     for signal in requires:
         kind = signal.removeprefix(TARGET) if signal.startswith(TARGET) else signal.split(".")[0].split("@")[0]
-        known = ROW_SIGNALS if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, NEIGHBOURS, CONTENT, "label")
+        shared = (*ROW_SIGNALS, CONTENT, "label")
+        known = shared if signal.startswith(TARGET) else (*RUN_SIGNALS, *shared, NEIGHBOURS)
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
                 "There are: dynamics.*, eval.*, probs.final, swept.*, label, content, text, question, answer, embedding, neighbours@K, "
-                "neighbours.label@K, neighbours.distance@K, target.text, target.embedding."
+                "neighbours.label@K, neighbours.distance@K, target.label, target.content, target.text, target.embedding."
             )
         if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
             _require_embeddings(name, data, has_embeddings)
@@ -193,7 +200,9 @@ def require_known_signals(
             _require_modality(name, kind, data, "--input")
         elif target is None:
             raise UsageError(f'Scorer "{name}" compares rows with a target set, and none is named. Name one: --target DATA (target=…).')
-        else:
+        elif kind == "label" and target.label is None:
+            raise ColumnError(f'Scorer "{name}" reads labels of the target, and "{target.source}" has none. Name them: --target-label C.')
+        elif not (kind == "embedding" and has_embeddings):
             _require_modality(name, kind, target, "--target-input")
 
 

@@ -66,7 +66,7 @@ def test_epochs_in_which_nobody_was_presented_change_nothing(spec: str):
 
 
 ORDERED = [
-    name for name in MENU if name not in ("random", "knn_shapley", "exact_duplicates", "minhash", "prototypes", "semdedup")
+    name for name in MENU if name not in ("random", "knn_shapley", "exact_duplicates", "minhash", "prototypes", "rds", "semdedup")
 ]  # these go by the row's number
 
 
