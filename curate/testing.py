@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate import plugins
 from curate.errors import UnknownNameError, did_you_mean
 from curate.pool import ArrayPool
-from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, Opens, ReadsTarget, Sampler, Scorer, Shard, State
+from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, Iterates, Opens, ReadsTarget, Sampler, Scorer, Shard, State
 from curate.rng import KeyedRandom
 
 SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
@@ -236,6 +236,8 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
     for _ in range(scorer.passes):
         state = scorer.merge([scorer.fit(shard, state) for shard in shards]) | target
         _check_state(state, name)
+        if isinstance(scorer, Iterates) and scorer.is_done(state):
+            break
     if isinstance(scorer, Concludes):
         _check_facts(scorer.conclude(state or {}), name)
     parts = [scorer.score(shard, state) for shard in shards]

@@ -16,6 +16,7 @@ MENU: dict[str, str] = {
     "entropy": "curate.scorers.dynamics.entropy:Entropy",
     "exact_duplicates": "curate.scorers.duplicates.exact_duplicates:ExactDuplicates",
     "forgetting": "curate.scorers.dynamics.forgetting:Forgetting",
+    "got_d": "curate.scorers.target.got_d:GOTD",
     "grand": "curate.scorers.gradients.grand:GraNd",
     "grand_last": "curate.scorers.gradients.grand_last:GraNdLast",
     "ifd": "curate.scorers.language.ifd:IFD",

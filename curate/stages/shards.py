@@ -17,7 +17,7 @@ from curate.disk import write_whole
 from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, State
+from curate.protocols import Iterates, Opens, Pays, ReadsTarget, Scorer, Shard, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
@@ -163,6 +163,8 @@ def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each, target: S
     for _ in range(scorer.passes):
         fitted = list(each(_fit, [task.with_states(states) for task in tasks]))  # (shards, seeds)
         states = [scorer.merge(list(of_seed)) | (target or {}) for of_seed in zip(*fitted, strict=True)]
+        if isinstance(scorer, Iterates) and all(scorer.is_done(state) for state in states if state is not None):
+            break
     return states
 
 

@@ -22,13 +22,13 @@ def checked(named: Embeddings | str | Path | None, target: Dataset | None, embed
         raise UsageError("--target-embeddings goes with --target DATA and --embeddings DIR, whose space it is in. Name both.")
     opened = Embeddings.of(named, target)
     assert opened is not None, "something was named"
-    if opened.store.job["encoder"] != embeddings.store.job["encoder"] or opened.matrix.shape[1] != embeddings.matrix.shape[1]:
-        ours, theirs = (f"{one.store.job['encoder']} ({one.matrix.shape[1]} numbers)" for one in (embeddings, opened))
-        raise OptionError(f"The rows are embedded with {ours}, the target with {theirs}. Embed both with one encoder.")
+    ours, theirs = (str(one.store.job["encoder"]) for one in (embeddings, opened))
+    if ours != theirs:
+        raise OptionError(f'The rows are embedded with "{ours}", the target with "{theirs}". Embed both with one encoder.')
     if opened.store.files(FITTED):
         raise OptionError(
-            f'Encoder "{opened.store.job["encoder"]}" takes its axes from the set that it embeds, so "{opened.path}" lies in a space of '
-            "its own. Leave --target-embeddings out: the target is then embedded as the rows were."
+            f'Encoder "{theirs}" takes its axes from the set that it embeds, so "{opened.path}" lies in a space of its own. '
+            "Leave --target-embeddings out: the target is then embedded as the rows were."
         )
     return opened
 

@@ -186,7 +186,7 @@ def test_vectors_of_the_target_from_another_space_are_refused(embedded_texts):
                 folder / "rows.parquet", ["rds"], embeddings=embedded, target=goal, target_embeddings=folder / name, out=folder / "x"
             )
     with pytest.raises(UsageError, match="--target-embeddings goes with"):
-        curate.score(folder / "rows.parquet", ["rds"], target=goal, target_embeddings=folder / "theirs", embeddings=None, out=folder / "x")
+        curate.score(folder / "rows.parquet", ["dsir"], target=goal, target_embeddings=folder / "theirs", out=folder / "x")
 
 
 def test_tasks_need_a_label_of_the_target():
