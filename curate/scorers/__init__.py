@@ -35,6 +35,7 @@ MENU: dict[str, str] = {
     "prototypes": "curate.scorers.neighbours.prototypes:Prototypes",
     "random": "curate.scorers.random_:Random",
     "rds": "curate.scorers.target.rds:RDS",
+    "retrieval": "curate.scorers.target.retrieval:Retrieval",
     "semdedup": "curate.scorers.duplicates.semdedup:SemDeDup",
     "tdds": "curate.scorers.dynamics.tdds:TDDS",
     "tracin": "curate.scorers.gradients.tracin:TracIn",

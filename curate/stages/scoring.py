@@ -430,7 +430,7 @@ class _Job:
         failed = dict(entry.failed)
         for why, count in target.failed(one.name).items():
             failed[why] = failed.get(why, 0) + count
-        failed.pop(shards.NOT_PRESENTED, None)
+        failed = {why: count for why, count in failed.items() if why not in shards.FINE}
         if sum(failed.values()) > self.max_failures * len(self.data):
             running.refuse_failures(failed, len(self.data), self.max_failures, f'scored by "{one.name}"')
 

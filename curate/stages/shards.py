@@ -31,6 +31,7 @@ CONTENT: Final = "content"
 TARGET: Final = "target."
 SWEPT: Final = "swept."
 NOT_PRESENTED: Final = "not_presented"
+FINE: Final = (NOT_PRESENTED, "copy_of_target")  # reasons for a row to have no score that are no failure
 NO_GRADIENT: Final = "no_gradient"  # the model saw the row, but what came out was not finite
 ANSWERS: Final = "answers"  # the folder within a score's for what a server was paid to say
 

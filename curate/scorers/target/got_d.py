@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import InputError, OptionError
-from curate.index.vectors import Metric, Vectors, placed, squared_distances, squared_norms
+from curate.index.vectors import Metric, Vectors, known, squared_distances, squared_norms
 from curate.protocols import Array, Columns, Keep, Shard, Sign, State
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,7 @@ class GOTD:
         return self
 
     def fit_target(self, shard: Shard) -> State:
-        return {"vectors": _known(shard["target.embedding"], self.metric)[1]}
+        return {"vectors": known(shard["target.embedding"], self.metric)[1]}
 
     def merge_target(self, states: Sequence[State]) -> State:
         vectors = np.concatenate([state["vectors"] for state in states])
@@ -73,7 +73,7 @@ class GOTD:
         return told | {"rows": np.array([len(f)]), "f": np.array([f.sum()]), "log_sum": log_sum}
 
     def merge(self, states: Sequence[State]) -> State:
-        added = {name: np.sum([state[name] for state in states], axis=0) for name in ("rows", "costs", "f") if name in states[0]}
+        added: State = {name: np.sum([state[name] for state in states], axis=0) for name in ("rows", "costs", "f") if name in states[0]}
         n = int(added["rows"][0])
         if not n:
             raise InputError("got_d: no row has a vector. Embed them again: `curate embed`.")
@@ -104,22 +104,22 @@ class GOTD:
 
     def score(self, shard: Shard, state: State | None) -> Columns:
         assert state is not None, "the passes come before"
-        known, vectors = self._vectors(shard, state)
+        there, vectors = self._vectors(shard, state)
         f = step(vectors, state["target.vectors"], state["g"], float(state["epsilon"][0]))[0]
         n = int(state["rows"][0])
         columns = {name: np.full(len(shard), np.nan, np.float32) for name in ("score", "potential")}
-        columns["potential"][known] = f
-        columns["score"][known] = calibrated(f, float(state["f"][0]) / n, n)
-        return columns | {"status": np.where(known, "", "no_vector").astype(str)}
+        columns["potential"][there] = f
+        columns["score"][there] = calibrated(f, float(state["f"][0]) / n, n)
+        return columns | {"status": np.where(there, "", "no_vector").astype(str)}
 
     def _vectors(self, shard: Shard, state: State) -> tuple[Array, Vectors]:
-        known, vectors = _known(shard["embedding"], self.metric)
+        there, vectors = known(shard["embedding"], self.metric)
         goal = state["target.vectors"].shape[1]
         if vectors.shape[1] != goal:
             raise InputError(
                 f"got_d: the rows have vectors of {vectors.shape[1]} numbers, the target of {goal}. Embed both with one encoder."
             )
-        return known, vectors
+        return there, vectors
 
 
 def step(rows: Vectors, goal: Vectors, g: Floats, epsilon: float) -> tuple[Floats, Floats]:
@@ -169,9 +169,3 @@ def _costs(rows: Vectors, goal: Vectors) -> State:
     norms = [float(squared_norms(one).sum(dtype=np.float64)) for one in (a, b)]
     costs = len(b) * norms[0] + len(a) * norms[1] - 2 * cross
     return {"rows": np.array([len(rows)]), "costs": np.array([max(costs, 0.0)]), "zeros": np.zeros(len(goal))}
-
-
-def _known(values: Array, metric: Metric) -> tuple[Array, Vectors]:
-    """Which rows have a vector, (n,), and those vectors."""
-    known: Array = np.isfinite(values).all(axis=1) if values.dtype.kind == "f" else np.ones(len(values), bool)
-    return known, placed(values[known], metric)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from curate.errors import InputError, OptionError
-from curate.index.vectors import Vectors, unit
+from curate.index.vectors import Vectors, known
 from curate.protocols import Array, Columns, PerRow, Shard, State
 from curate.scorers.language.by_losses import Bos, Precision
 
@@ -80,10 +80,9 @@ class RDS(PerRow):
 
     def fit_target(self, shard: Shard) -> State:
         vectors = self._placed(shard[f"target.{self._reads}"])
-        known = np.isfinite(vectors).all(axis=1)
         task = shard["target.label"] if self.tasks else shard.rows
-        known &= task >= 0
-        return {"vectors": vectors[known], "row": shard.rows[known], "task": task[known]}
+        usable = np.isfinite(vectors).all(axis=1) & (task >= 0)
+        return {"vectors": vectors[usable], "row": shard.rows[usable], "task": task[usable]}
 
     def merge_target(self, states: Sequence[State]) -> State:
         """The target's vectors, those of a task together; `first` is where each query's begin."""
@@ -123,9 +122,9 @@ class RDS(PerRow):
     def _placed(self, values: Array) -> Vectors:
         """Vectors of length 1, NaN throughout where there is none."""
         vectors = np.asarray(values, np.float32) if self._lm is None else self._pooled(values.tolist())
-        known = np.isfinite(vectors).all(axis=1)
+        there, units = known(vectors, "cosine")
         placed = np.full(vectors.shape, np.nan, np.float32)
-        placed[known] = unit(vectors[known])
+        placed[there] = units
         return placed
 
     def _pooled(self, texts: list[str]) -> Vectors:
