@@ -32,6 +32,7 @@ MENU: dict[str, str] = {
     "perplexity": "curate.scorers.language.perplexity:Perplexity",
     "pvi": "curate.scorers.dynamics.pvi:PVI",
     "quality": "curate.scorers.target.quality:Quality",
+    "preselect": "curate.scorers.language.preselect:PreSelect",
     "prototypes": "curate.scorers.neighbours.prototypes:Prototypes",
     "random": "curate.scorers.random_:Random",
     "rds": "curate.scorers.target.rds:RDS",
