@@ -147,6 +147,15 @@ class SharesSeeds(Protocol):
 
 
 @runtime_checkable
+class Iterates(Protocol):
+    """What a scorer is besides, if its passes are the steps of a method that may arrive before all `passes` are made."""
+
+    def is_done(self, state: State) -> bool:
+        """Whether this merged state is the last that `score` needs."""
+        ...
+
+
+@runtime_checkable
 class Concludes(Protocol):
     """What a scorer is besides, if its state says something of the whole set: it goes into the manifest and is printed."""
 

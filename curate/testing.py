@@ -16,7 +16,21 @@ from numpy.typing import ArrayLike, NDArray
 from curate import plugins
 from curate.errors import UnknownNameError, did_you_mean
 from curate.pool import ArrayPool
-from curate.protocols import Array, Columns, Concludes, Distilled, Distiller, Opens, ReadsTarget, Sampler, Scorer, Shard, SharesSeeds, State
+from curate.protocols import (
+    Array,
+    Columns,
+    Concludes,
+    Distilled,
+    Distiller,
+    Iterates,
+    Opens,
+    ReadsTarget,
+    Sampler,
+    Scorer,
+    Shard,
+    SharesSeeds,
+    State,
+)
 from curate.rng import KeyedRandom
 
 SIGNALS = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "kappa", "correct")
@@ -149,6 +163,8 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "answer": np.array([f"row {row} says {'that ' * (row % 4)}this" for row in range(n)]),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
         "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
+        "target.label": _labels(n),
+        "target.content": (2 * n + np.arange(n) // 3).astype(np.uint64),
         "target.text": np.array([f"it is row {row} that says {'and this ' * (row % 3)}again" for row in range(n)]),
     }
     return {name: _named(name, known, epochs) for name in requires}
@@ -225,16 +241,16 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
     own = {signal: values for signal, values in columns.items() if not signal.startswith("target.")}
     shards = _cut(own, sizes)
     target: State = {}
-    if isinstance(scorer, ReadsTarget) and len(own) < len(columns):
+            "target.embedding, target.text, target.label, target.content, target.swept.X."
         told = scorer.merge_target([scorer.fit_target(shard) for shard in _cut({n: v for n, v in columns.items() if n not in own}, sizes)])
         target = {f"target.{key}": value for key, value in told.items()}
         _check_state(target, name)
     state: State | None = target or None
-    if isinstance(scorer, Opens):
-        scorer.open("cpu")
     for _ in range(scorer.passes):
         state = scorer.merge([scorer.fit(shard, state) for shard in shards]) | target
         _check_state(state, name)
+        if isinstance(scorer, Iterates) and scorer.is_done(state):
+            break
     if isinstance(scorer, Concludes):
         _check_facts(scorer.conclude(state or {}), name)
     parts = [scorer.score(shard, state) for shard in shards]
@@ -286,7 +302,9 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
             f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
-            "target.embedding, target.text, target.label, target.swept.X."
+    if isinstance(scorer, Opens):
+        scorer.open("cpu")
+    if isinstance(scorer, ReadsTarget) and len(own) < len(columns):
         )
     if not at:
         return known[base]

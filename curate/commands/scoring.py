@@ -22,7 +22,11 @@ from curate.terminal import progress_for, score_lines
 )
 @click.option("--target", metavar="DATA", help="The set that dsir, contamination and the like compare rows with.")
 @click.option("--target-input", metavar="C[,C2]", help="Its input column.")
+@click.option("--target-label", metavar="C", help="Its label column, where that says which task a row is of.")
 @click.option("--target-split", metavar="S", help="Its split; default train, or the only one.")
+@click.option(
+    "--target-embeddings", type=click.Path(path_type=Path), metavar="DIR", help="Its vectors; else it is embedded as the rows were."
+)
 @click.option("--from", "from_store", type=click.Path(path_type=Path), help="Take row-local scores of unchanged rows from this store.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--seeds", type=int, metavar="K", help="Train K runs, seeds S … S+K-1, and join their scores; default 1.")

@@ -41,6 +41,14 @@ def placed(values: Array, metric: Metric) -> Vectors:
     return unit(as_vectors(values)) if metric == "cosine" else as_vectors(values)
 
 
+def known(values: Array, metric: Metric) -> tuple[Array, Vectors]:
+    """Which rows have a vector, (n,), and those vectors, `placed`."""
+    there: Array = np.ones(len(values), bool)
+    if values.dtype.kind == "f":
+        there &= np.isfinite(values).all(axis=1)
+    return there, placed(values[there], metric)
+
+
 def unit(vectors: Vectors) -> Vectors:
     """Each row over its length, (n, d) float32; a zero row stays zero, so that its similarity to every other is 0.
 

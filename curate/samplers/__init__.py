@@ -23,6 +23,7 @@ MENU: dict[str, str] = {
     "offset": "curate.samplers.ranked.offset:Offset",
     "prototypes": "curate.samplers.cover.prototypes:Prototypes",
     "random": "curate.samplers.ranked.random_:Random",
+    "rds": "curate.samplers.target.rds:RDS",
     "top": "curate.samplers.ranked.top:Top",
     "typicality": "curate.samplers.cover.typicality:Typicality",
 }

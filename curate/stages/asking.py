@@ -13,7 +13,7 @@ from curate.model_names import reads_no_label
 from curate.plugins import Plugin, options_of, parse
 from curate.protocols import Identified, Scorer, TargetOptional
 from curate.scores import ROWS
-from curate.stages import running, shards, sweeping
+from curate.stages import running, shards, sweeping, targeting
 from curate.stages.arms import with_classes
 from curate.stages.parts import Part
 from curate.stages.shards import RUN_SIGNALS
@@ -71,6 +71,7 @@ class Given:
     asked: list[Asked]
     target: Dataset | None
     embeddings: Embeddings | None
+    target_embeddings: Embeddings | None
     part: Part | None
 
 
@@ -81,6 +82,7 @@ def bring(
     run: str | Path | None,
     embeddings: Embeddings | str | Path | None,
     target: Any,
+    target_embeddings: Embeddings | str | Path | None = None,
     max_failures: float,
     counts: Mapping[str, int | None],
     model: str | None,
@@ -94,7 +96,8 @@ def bring(
     elif any(one.reads_target_labels for one in asked):
         target = with_classes(load(target, input=list(target.inputs), label=data.label), data, "target")
     _check(data, asked, run, target, vectors, max_failures, counts, model)
-    return Given(data, asked, target, vectors, None if shard is None else Part.parse(shard))
+    theirs = targeting.checked(target_embeddings, target, vectors)
+    return Given(data, asked, target, vectors, theirs, None if shard is None else Part.parse(shard))
 
 
 def _check(

@@ -9,7 +9,7 @@ import numpy as np
 from curate.data import Dataset
 from curate.errors import OptionError
 from curate.progress import Progress
-from curate.protocols import Opens, Pays, Scorer, Shard
+from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard
 from curate.stages import shards
 from curate.stages.shards import ShardTask
 
@@ -49,11 +49,13 @@ def scoring_seconds(data: Dataset, scorer: Scorer, device: str) -> float:
     assert isinstance(scorer, Opens), "only such scorers are timed"
     rows = np.unique(np.linspace(0, len(data) - 1, TIMED).astype(np.int64))
     few = data.select(rows)
-    columns: dict[str, Any] = {name: shards.of_data(few, name, 0, len(few)) for name in scorer.requires}
+    columns: dict[str, Any] = {name: shards.of_data(few, name.removeprefix(shards.TARGET), 0, len(few)) for name in scorer.requires}
+    shard = Shard(rows, columns)
     scorer.open(device)
     try:
+        told = scorer.merge_target([scorer.fit_target(shard)]) if isinstance(scorer, ReadsTarget) else {}  # of the rows themselves
         started = time.perf_counter()
-        scorer.score(Shard(rows, columns), None)
+        scorer.score(shard, {f"{shards.TARGET}{key}": value for key, value in told.items()} or None)
         return (time.perf_counter() - started) / len(rows) * len(data)
     finally:
         scorer.close()

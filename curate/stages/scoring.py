@@ -18,7 +18,7 @@ from curate.plugins import options_of
 from curate.progress import Progress, Silent, Task
 from curate.protocols import Concludes, Opens, Pays, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
-from curate.stages import engines, estimates, parts, running, shards, sweeping
+from curate.stages import engines, estimates, parts, running, shards, sweeping, targeting
 from curate.stages.asking import Asked, bring, describe_scorer
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
@@ -44,6 +44,7 @@ def score(
     run: str | Path | None = None,
     embeddings: Embeddings | str | Path | None = None,
     target: Any = None,
+    target_embeddings: Embeddings | str | Path | None = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
     max_requests: int | None = None,
@@ -84,6 +85,7 @@ def score(
         run=run,
         embeddings=embeddings,
         target=target,
+        target_embeddings=target_embeddings,
         max_failures=max_failures,
         counts=counts,
         model=options.get("model"),
@@ -98,7 +100,7 @@ def score(
         def opened() -> _Job:
             job = _Job(data, folder, asked, given.target, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
             job.max_failures, job.engine, job.embeddings = max_failures, runner, given.embeddings
-            job.max_requests = max_requests
+            job.max_requests, job.target_embeddings = max_requests, given.target_embeddings
             job.borrow(from_store)
             return job
 
@@ -123,6 +125,7 @@ def plan(
     run: str | Path | None = None,
     embeddings: Embeddings | str | Path | None = None,
     target: Any = None,
+    target_embeddings: Embeddings | str | Path | None = None,
     from_store: str | Path | None = None,
     max_failures: float = 0.01,
     max_requests: int | None = None,
@@ -147,6 +150,7 @@ def plan(
         run=run,
         embeddings=embeddings,
         target=target,
+        target_embeddings=target_embeddings,
         max_failures=max_failures,
         counts=counts,
         model=options.get("model"),
@@ -174,7 +178,7 @@ def plan(
             requests, tokens = estimates.requests_of(one.scorer, [(data, 0, len(data))])
             planned["requests"] = planned.get("requests", 0) + requests
             planned["request_tokens"] = planned.get("request_tokens", 0) + tokens
-        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer):
+        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer) and not one.reads_embeddings:
             planned["device"] = running.settle_machine(device)["device"]
             cost["seconds"] += estimates.scoring_seconds(data, one.scorer, planned["device"])
     require_room(Path(out), cost["disk"])
@@ -190,6 +194,7 @@ class _Job:
     engine: Engine = engines.Here()
     embeddings: Embeddings | None = None
     model_spec: str | None = None  # the model as the user named it
+    target_embeddings: Embeddings | None = None
 
     def __init__(
         self,
@@ -454,7 +459,7 @@ class _Job:
         failed = dict(entry.failed)
         for why, count in target.failed(one.name).items():
             failed[why] = failed.get(why, 0) + count
-        failed.pop(shards.NOT_PRESENTED, None)
+        failed = {why: count for why, count in failed.items() if why not in shards.FINE}
         if sum(failed.values()) > self.max_failures * len(self.data):
             running.refuse_failures(failed, len(self.data), self.max_failures, f'scored by "{one.name}"')
 
@@ -466,10 +471,16 @@ class _Job:
         if not isinstance(one.scorer, ReadsTarget) or not one.reads_target or self.target is None:
             return None
         swept = self.target_sweepers[one.name].table if one.name in self.target_sweepers else None
-        spans = self._target_ranges(self.target)
-        tasks = [replace(like, data=self.target, first=first, stop=stop, swept=swept, failed={}) for first, stop in spans]
+        common = replace(like, data=self.target, swept=swept, failed={}, target_vectors=self._target_vectors(one))
+        tasks = [replace(common, first=first, stop=stop) for first, stop in self._target_ranges(self.target)]
         here = one.reads_target_labels or not tasks[0].is_portable  # the classes are the training set's, which another process has not
         return shards.fit_target(one.scorer, tasks, engines.Here().map if here else runner.map)
+
+    def _target_vectors(self, one: Asked) -> Any:
+        """Where the target's rows lie among the embedded ones; None where the scorer does not ask or they are vectors themselves."""
+        if self.target is None or f"{shards.TARGET}embedding" not in one.scorer.requires:
+            return None
+        return targeting.vectors(self.target, self.embeddings, self.target_embeddings, str(self.store.settled.get("device", "auto")))
 
     def _note_facts(self, one: Asked, states: Sequence[State | None]) -> None:
         """Writes down what the state of the first seed says of the whole set."""
@@ -516,6 +527,8 @@ class _Job:
             about["target"] = {"fingerprint": self.target.fingerprint, "rows": len(self.target), "inputs": list(self.target.inputs)}
         if one.reads_embeddings and self.embeddings is not None:
             about["embeddings"] = self.embeddings.about()
+        if self.target_embeddings is not None and f"{shards.TARGET}embedding" in one.scorer.requires:
+            about["target_embeddings"] = self.target_embeddings.about()
         if one.reads_run:
             about |= {"runs": [run.store.path.name for run in runs], "epochs": self.epochs}
         return about

@@ -17,7 +17,7 @@ from curate.disk import write_whole
 from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Columns, Opens, Pays, ReadsTarget, Scorer, Shard, SharesSeeds, State
+from curate.protocols import Columns, Iterates, Opens, Pays, ReadsTarget, Scorer, Shard, SharesSeeds, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
@@ -31,6 +31,7 @@ CONTENT: Final = "content"
 TARGET: Final = "target."
 SWEPT: Final = "swept."
 NOT_PRESENTED: Final = "not_presented"
+FINE: Final = (NOT_PRESENTED, "copy_of_target")  # reasons for a row to have no score that are no failure
 NO_GRADIENT: Final = "no_gradient"  # the model saw the row, but what came out was not finite
 ANSWERS: Final = "answers"  # the folder within a score's for what a server was paid to say
 
@@ -58,6 +59,7 @@ class ShardTask:
     embeddings: Path | None = None
     threads: int | None = None
     max_requests: int | None = None
+    target_vectors: NDArray[Any] | None = None  # of all rows of the target, where `data` is that
 
     @property
     def is_portable(self) -> bool:
@@ -113,11 +115,7 @@ class ShardTask:
 
         names = [name for name in self.built().requires if name.startswith(TARGET)]
         swept = [name.removeprefix(TARGET) for name in names if name.startswith(TARGET + SWEPT)]
-        columns = {
-            name: of_data(self.data, name.removeprefix(TARGET), self.first, self.stop)
-            for name in names
-            if not name.startswith(TARGET + SWEPT)
-        }
+        columns = {name: self._of_target(name.removeprefix(TARGET)) for name in names if not name.startswith(TARGET + SWEPT)}
         made = []
         for path in self.runs if self.swept is not None else (None,):
             seen = {} if path is None else Run.open(path).swept(str(self.swept), swept, self.first, self.stop)
@@ -126,6 +124,11 @@ class ShardTask:
                 column.flags.writeable = False
             made.append(Shard(np.arange(self.first, self.stop), every))
         return made
+
+    def _of_target(self, name: str) -> NDArray[Any]:
+        if name == "embedding" and self.target_vectors is not None:
+            return self.target_vectors[self.first : self.stop].copy()
+        return of_data(self.data, name, self.first, self.stop)
 
     def __getstate__(self) -> dict[str, Any]:
         """What crosses to another process: names and numbers; the dataset as its recipe, the scorer as its plug-in."""
@@ -176,6 +179,8 @@ def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each, target: S
         states = [
             scorer.merge(list(of_seed)) | (of_target or {}) for of_seed, of_target in zip(zip(*fitted, strict=True), told, strict=True)
         ]
+        if isinstance(scorer, Iterates) and all(scorer.is_done(state) for state in states if state is not None):
+            break
     return states
 
 
@@ -200,14 +205,13 @@ def require_known_signals(
     """UsageError or ColumnError before any work where a scorer asks for what this data or this version does not have."""
     for signal in requires:
         kind = signal.removeprefix(TARGET).split(".")[0].split("@")[0]
-        known = (
-            (*ROW_SIGNALS, "label", "swept") if signal.startswith(TARGET) else (*RUN_SIGNALS, *ROW_SIGNALS, NEIGHBOURS, CONTENT, "label")
-        )
+        shared = (*ROW_SIGNALS, CONTENT, "label")
+        known = (*shared, "swept") if signal.startswith(TARGET) else (*RUN_SIGNALS, *shared, NEIGHBOURS)
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
                 "There are: dynamics.*, eval.*, probs.final, swept.*, label, content, text, question, answer, embedding, neighbours@K, "
-                "neighbours.label@K, neighbours.distance@K, target.text, target.embedding, target.label, target.swept.*."
+                "neighbours.label@K, neighbours.distance@K, target.label, target.content, target.text, target.embedding, target.swept.*."
             )
         if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
             _require_embeddings(name, data, has_embeddings)
@@ -215,7 +219,9 @@ def require_known_signals(
             _require_modality(name, kind, data, "--input")
         elif target is None:
             raise UsageError(f'Scorer "{name}" compares rows with a target set, and none is named. Name one: --target DATA (target=…).')
-        else:
+        elif kind == "label" and target.label is None:
+            raise ColumnError(f'Scorer "{name}" reads labels of the target, and "{target.source}" has none. Name them: --target-label C.')
+        elif not (kind == "embedding" and has_embeddings):
             _require_modality(name, kind, target, "--target-input")
 
 

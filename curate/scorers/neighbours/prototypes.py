@@ -11,8 +11,8 @@ import numpy as np
 from curate.errors import OptionError
 from curate.index.kmeans import assign, default_clusters, kmeans
 from curate.index.prototypes import Kind, class_sums, means_of
-from curate.index.vectors import Metric, Vectors, placed, squared_norms
-from curate.protocols import Array, Columns, Shard, State
+from curate.index.vectors import Metric, known, squared_norms
+from curate.protocols import Columns, Shard, State
 from curate.rng import KeyedRandom
 
 SAMPLE: Final = 1 << 16  # rows that self-supervised prototypes are made from, at most
@@ -50,11 +50,11 @@ class Prototypes:
     def fit(self, shard: Shard, state: State | None) -> State:
         if state is not None and "sample" in state:  # the second pass: whoever holds the first row brings the sample
             return {**state, "whole": np.ones(1, np.int64)} if len(shard) and shard.rows[0] == 0 else {}
-        known, vectors = self._placed(shard)
+        there, vectors = known(shard["embedding"], self.metric)
         if self.kind == "supervised":
-            sums, sizes = class_sums(vectors, shard["label"][known])
+            sums, sizes = class_sums(vectors, shard["label"][there])
             return {"sums": sums, "sizes": sizes}
-        return _thinned([{"sample": vectors, "row": shard.rows[known], "count": np.array([len(vectors)]), "seed": np.array([shard.seed])}])
+        return _thinned([{"sample": vectors, "row": shard.rows[there], "count": np.array([len(vectors)]), "seed": np.array([shard.seed])}])
 
     def merge(self, states: Sequence[State]) -> State:
         if self.kind == "supervised":
@@ -68,24 +68,16 @@ class Prototypes:
 
     def score(self, shard: Shard, state: State | None) -> Columns:
         assert state is not None, "prototypes come from a pass over all rows"
-        known, vectors = self._placed(shard)
+        there, vectors = known(shard["embedding"], self.metric)
         far = np.full(len(shard), np.nan, np.float32)
         if self.kind == "supervised":
-            labels = shard["label"][known]
+            labels = shard["label"][there]
             labelled = labels >= 0
             means = means_of(state["sums"], state["sizes"])
-            far[np.flatnonzero(known)[labelled]] = np.sqrt(squared_norms(vectors[labelled] - means[labels[labelled]]))
+            far[np.flatnonzero(there)[labelled]] = np.sqrt(squared_norms(vectors[labelled] - means[labels[labelled]]))
         elif len(vectors):
-            far[known] = np.sqrt(assign(vectors, state["centroids"], state["shift"])[1])
+            far[there] = np.sqrt(assign(vectors, state["centroids"], state["shift"])[1])
         return {"score": far}
-
-    def _placed(self, shard: Shard) -> tuple[Array, Vectors]:
-        """Which rows have a vector, (n,), and those vectors."""
-        values = shard["embedding"]
-        known: Array = np.ones(len(values), bool)
-        if values.dtype.kind == "f":
-            known &= np.isfinite(values).all(axis=1)
-        return known, placed(values[known], self.metric)
 
     def _centroids(self, state: State) -> State:
         rng = KeyedRandom(int(state["seed"][0]), "prototypes")

@@ -13,6 +13,7 @@ from curate.signals.lm.batches import plan
 from curate.signals.lm.loading import Precision, load
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 Counts = NDArray[np.int64]
 
 LOGITS: Final = 1 << 24  # logits that are held at a time: 64 MB in float32
@@ -82,6 +83,27 @@ class LanguageModel:
         return total, count
 
     @torch.inference_mode()
+    def pooled(self, rows: Sequence[Sequence[int]]) -> Floats32:
+        """The mean of each row's last hidden states in which token i of L weighs i, (n, d); later ones have read more.
+
+        NaN for a row without a token. Of an encoder-decoder the encoder's states.
+        """
+        lengths = np.array([len(row) for row in rows], np.int64)
+        found = np.full((len(rows), self._model.config.get_text_config().hidden_size), np.nan, np.float32)
+
+        def read(chosen: NDArray[np.int64]) -> None:
+            ids = self._padded([rows[i] for i in chosen], fill=0)  # (b, t)
+            size = torch.from_numpy(lengths[chosen]).to(self._device)
+            place = torch.arange(1, ids.shape[1] + 1, device=self._device)
+            weight = place * (place <= size[:, None]) / (size * (size + 1) / 2)[:, None]  # i / (1 + 2 + … + L)
+            found[chosen] = torch.einsum("bt,btd->bd", weight.float(), self._states(ids, weight > 0).float()).cpu().numpy()
+
+        told = np.flatnonzero(lengths)
+        for batch in plan(lengths[told], self.batch_tokens):
+            self._halving(told[batch], read)
+        return found
+
+    @torch.inference_mode()
     def next_token(self, prompts: Sequence[Sequence[int]], ids: Sequence[int]) -> Floats:
         """The probability, over the whole vocabulary, that each of `ids` comes next, (n, len(ids)); of an encoder-decoder, comes first."""
         found = np.zeros((len(prompts), len(ids)))
@@ -146,6 +168,15 @@ class LanguageModel:
         hidden = self._model.base_model(input_ids=inputs, use_cache=False).last_hidden_state[chosen]  # (positions, d)
         for part in hidden.split(self._chunk):
             yield self._finish(self._head(part).float())
+
+    def _states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The last hidden state of every token, (b, t, d); behind a padded row's end they mean nothing."""
+        inner = self._model.get_encoder() if self.two_sided else self._model.base_model
+        if inner is self._model:
+            out: Tensor = self._model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states[-1]
+        else:
+            out = inner(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return out
 
     def _next_logits(self, prompts: Sequence[Sequence[int]], past: Any) -> Tensor:
         """(b, vocabulary) after each prompt's last token."""

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from curate.errors import InputError, OptionError
+from curate.ngram_classifier import FOLDS, SCALE, _auroc, _fold, _luck
 from curate.ngrams import tokenize
 from curate.protocols import Shard
-from curate.scorers.target.quality import FOLDS, SCALE, Quality, _auroc, _fold, _luck
+from curate.scorers.target.quality import Quality
 from curate.testing import check_scorer
 
 
@@ -60,7 +61,7 @@ def test_a_score_is_the_weighted_mean_of_the_text_by_the_classifier_of_its_fold(
 
     for row in (0, 7, 100):
         tokens = tokenize([rows[row]])
-        bucket, _ = Quality(buckets=512)._features(tokens)
+        bucket, _ = Quality(buckets=512)._classifier._features(tokens)
         fold = int(_fold(_luck(tokens))[0])
         logit = state["bias"][fold] + SCALE * state["weights"][fold][bucket].mean()
         assert score[row] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-5)
@@ -74,7 +75,7 @@ def test_it_is_the_regression_of_scikit_learn_without_the_fold(planted):
     _, state = fitted(scorer, rows, target)
 
     def dense(texts):
-        features = [scorer._features(tokenize([text]))[0] for text in texts]
+        features = [scorer._classifier._features(tokenize([text]))[0] for text in texts]
         return np.array([np.bincount(found, minlength=256) / len(found) for found in features])
 
     folds = [np.array([_fold(_luck(tokenize([text])))[0] for text in texts]) for texts in (rows, target)]

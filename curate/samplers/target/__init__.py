@@ -1,0 +1,1 @@
+"""Samplers that choose for the rows of a target."""
