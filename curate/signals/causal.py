@@ -10,7 +10,8 @@ from curate import chat
 from curate.data import Dataset
 from curate.errors import InputError, MissingExtraError, OptionError
 from curate.progress import Progress
-from curate.signals.huggingface import MAX_TOKENS, identity, loaded
+from curate.signals.hub import loaded
+from curate.signals.huggingface import MAX_TOKENS, identity
 from curate.signals.inputs import EMPTY_TEXT, Inputs
 from curate.signals.proxies import Proxy
 

@@ -1,6 +1,6 @@
 """A transformers sequence classifier as a proxy: tokens padded per batch, weights from the hub or a local folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import xxhash
 from torch import Tensor, nn
 
 from curate.data import Dataset
-from curate.errors import InputError, MissingExtraError, OptionError
+from curate.errors import MissingExtraError, OptionError
 from curate.progress import Progress
+from curate.signals.hub import loaded
 from curate.signals.inputs import EMPTY_TEXT, Inputs
 from curate.signals.proxies import Proxy
 
@@ -80,16 +81,6 @@ def huggingface_proxy(name: str, data: Dataset) -> Proxy:
         return TokenInputs(data, device, progress, tokenizer)
 
     return Proxy(f"hf:{identity(name)}", build, prepare)
-
-
-def loaded(what: str, name: str, load: Callable[..., Any], **options: Any) -> Any:
-    """What `load` gives; InputError with the reason where there is no such model, or it does not open."""
-    try:
-        return load(name, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f'Could not load the {what} of "{name}": {str(error).splitlines()[0]} Is it a hub name, or a folder made by save_pretrained?'
-        ) from error
 
 
 def identity(name: str) -> str:

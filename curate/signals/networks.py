@@ -15,7 +15,8 @@ from curate.errors import InputError, MissingExtraError, OptionError, UnknownNam
 from curate.progress import Silent
 from curate.scores import require_same_dataset
 from curate.signals.encoders import BROKEN_IMAGE, Encoder, Fitted, empty_texts, joined_texts
-from curate.signals.huggingface import identity, loaded
+from curate.signals.hub import loaded
+from curate.signals.huggingface import identity
 from curate.signals.runs import Run, find_runs
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Opens a model and its tokenizer from the hub or a folder, and says in plain words why one cannot be used."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ import xxhash
 
 from curate.disk import checksum
 from curate.errors import InputError, MissingExtraError, OptionError
+from curate.signals.hub import loaded
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -39,10 +40,10 @@ def load(name: str, device: str, precision: Precision) -> tuple[Any, Any]:
         raise MissingExtraError(f'Model "{name}" needs transformers. Install it: pip install "curatekit[llm]"') from None
     _require_folder(name)
     with _quiet(transformers):
-        config = _loaded("configuration", name, transformers.AutoConfig.from_pretrained)
-        tokenizer = _loaded("tokenizer", name, transformers.AutoTokenizer.from_pretrained)
+        config = loaded("configuration", name, transformers.AutoConfig.from_pretrained)
+        tokenizer = loaded("tokenizer", name, transformers.AutoTokenizer.from_pretrained)
         kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-        model, told = _loaded("weights", name, kind.from_pretrained, dtype=_dtype(device, precision), output_loading_info=True)
+        model, told = loaded("weights", name, kind.from_pretrained, dtype=_dtype(device, precision), output_loading_info=True)
     if told["missing_keys"]:
         raise InputError(
             f'"{name}" has no weights for {", ".join(sorted(told["missing_keys"])[:3])}, so it is no whole language model '
@@ -88,17 +89,6 @@ def _dtype(device: str, precision: Precision) -> torch.dtype:
     if precision not in ("float32", "bfloat16"):
         raise OptionError(f'precision must be auto, float32 or bfloat16; got "{precision}".')
     return torch.float32 if precision == "float32" else torch.bfloat16
-
-
-def _loaded(what: str, name: str, load: Callable[..., Any], **options: Any) -> Any:
-    path = Path(name).expanduser()
-    try:
-        return load(str(path) if path.is_dir() else name, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f'Could not load the {what} of "{name}": {first} Is it a hub name, or a folder made by save_pretrained?'
-        ) from error
 
 
 @contextmanager
