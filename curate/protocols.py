@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtim
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.compensated import Compensated
 from curate.progress import Progress
 from curate.rng import KeyedRandom
 
@@ -331,7 +332,8 @@ class Distilled:
 
     `images` (m, channels, height, width) float32 in the source's own units, neither whitened nor clipped; `labels` (m,) int64;
     `soft_labels` (m, classes) float32 probabilities, or None where the labels are hard. `rate` is the learned step size, or None.
-    `training` is how to train on it. `history` are named curves over the iterations, such as "loss".
+    `training` is how to train on it. `history` are named curves over the iterations, such as "loss". `compact` is what images and labels
+    were expanded from, where that is less and is to be stored instead.
     """
 
     images: NDArray[np.float32]
@@ -340,6 +342,7 @@ class Distilled:
     soft_labels: NDArray[np.float32] | None = None
     rate: float | None = None
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    compact: Compensated | None = None
 
 
 class Distiller(Protocol):

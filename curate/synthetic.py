@@ -1,5 +1,6 @@
 """A distilled set: synthetic images with their labels, how to train on them, and what networks trained on them are worth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,7 +9,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.comparison import estimate, paired_difference
+from curate.compensated import COMPENSATED, Compensated
+from curate.distilled_cards import distilled_card
 from curate.errors import InputError
+from curate.image_tables import expanded
 from curate.protocols import Distilled, Training
 from curate.store import Store
 
@@ -72,13 +76,24 @@ class Synthetic:
         """Columns `image` (height x width x channels, float32, in the source's units), `label` and, where learned, `soft_label`."""
         import datasets
 
+        if self.compact is not None:
+            return expanded(self.compact).with_format("numpy")
         table = datasets.Dataset.from_parquet(str(self.path / DATA / FILE), cache_dir=str(self.path / ".cache"))
         return table.with_format("numpy")
+
+    @property
+    def compact(self) -> Compensated | None:
+        """What the set is stored as, where that is less than its images."""
+        path = self.path / DATA / COMPENSATED
+        return Compensated.load(path) if path.is_file() else None
 
     def read(self) -> Distilled:
         """The set as its distiller returned it, bit for bit."""
         import pyarrow.parquet as pq
 
+        compact = self.compact
+        if compact is not None:
+            return Distilled(*compact.expand(), self.training, compact=compact)
         table = pq.read_table(self.path / DATA / FILE)
         about = self.store.about(DATA)
         height, width, channels = about["shape"]
@@ -86,6 +101,19 @@ class Synthetic:
         soft = _numbers(table.column("soft_label")).reshape(len(table), -1) if "soft_label" in table.column_names else None
         labels = table.column("label").to_numpy().copy()
         return Distilled(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, self.training, soft, about["rate"])
+
+    @property
+    def names(self) -> list[str]:
+        """Of the classes, by code."""
+        return list(self.dataset().features["label"].names)
+
+    def card(self, seeds: Sequence[int], command: str = "", *, expanded: bool = False) -> str:
+        """Its README.md: `seeds` are those of the networks' first weights; `expanded` is for a folder that holds the rows themselves."""
+        from safetensors.numpy import load_file
+
+        summary = self.summary() | ({"stored": None} if expanded else {})
+        transform = {name: values.tolist() for name, values in load_file(self.path / TRANSFORM).items() if values.ndim == 1}
+        return distilled_card(summary, self.store.dataset, self.names, transform, seeds, command)
 
     def losses(self) -> dict[str, list[float]]:
         """The curves of the distillation by name."""
@@ -112,6 +140,7 @@ class Synthetic:
             "training": dict(sorted(about["training"].items())),  # as a manifest that was read again has them
             "whitened": about["whitened"],
             "soft": about["soft"],
+            "stored": about.get("stored"),
             "classes": about["classes"],
             "seed": job["seed"],
             "depth": about["depth"],
@@ -142,6 +171,14 @@ class Synthetic:
                 }
             found.append(line)
         return found
+
+
+def stored(made: Distilled) -> dict[str, int]:
+    """What a set takes: how many images are kept, the bytes of everything, and how many of these are labels'."""
+    if made.compact is not None:
+        return {"images": made.compact.stored, "bytes": made.compact.bytes, "label_bytes": 0}
+    labels = made.labels.nbytes + (made.soft_labels.nbytes if made.soft_labels is not None else 0)
+    return {"images": len(made.images), "bytes": made.images.nbytes + labels, "label_bytes": labels}
 
 
 def _difference(ours: dict[int, float], theirs: dict[int, float]) -> dict[str, Any]:

@@ -117,11 +117,16 @@ def check_distiller(distiller: Distiller | type[Any] | str, *, ipc: int = 2) -> 
 
 
 def _check_distilled(made: Distilled, data: Any, ipc: int, name: str) -> None:
-    shape = (ipc * data.classes, *data.images.shape[1:])
+    if made.compact is not None:
+        images, labels = made.compact.expand()
+        assert made.compact.stored <= ipc * data.classes, f"{name} stores {made.compact.stored} images, more than {ipc} a class."
+        assert np.array_equal(images, made.images) and np.array_equal(labels, made.labels), f"{name}'s compact form must give its images."
+    count = ipc if made.compact is None else len(made.images) // data.classes
+    shape = (count * data.classes, *data.images.shape[1:])
     assert made.images.dtype == np.float32 and made.images.shape == shape, f"{name} must give float32 images of shape {shape}."
     assert np.isfinite(made.images).all(), f"{name} gives images that are not finite."
     assert made.labels.dtype == np.int64, f"{name} must give int64 labels, got {made.labels.dtype}."
-    assert np.bincount(made.labels, minlength=data.classes).tolist() == [ipc] * data.classes, f"{name} must give {ipc} images a class."
+    assert np.bincount(made.labels, minlength=data.classes).tolist() == [count] * data.classes, f"{name} must give {count} images a class."
     if made.soft_labels is not None:
         sums = made.soft_labels.sum(1)
         right = made.soft_labels.shape == (len(made.images), data.classes) and np.allclose(sums, 1, atol=1e-4)

@@ -1,0 +1,60 @@
+"""Synthetic images as a table with the features of `datasets`, and back to pictures."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from curate.compensated import Compensated
+from curate.protocols import Distilled, Training
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def expanded(compact: Compensated) -> "datasets.Dataset":
+    """The rows that a compact set stands for, with the features of any other distilled set."""
+    import datasets
+
+    return datasets.Dataset(table_of(Distilled(*compact.expand(), Training(lr=0.0)), compact.names))
+
+
+def table_of(made: Distilled, names: Sequence[str]) -> pa.Table:
+    """The set with the features of `datasets`, images height x width x channels."""
+    import datasets
+
+    m, channels, height, width = made.images.shape
+    features = datasets.Features(
+        {"image": datasets.Array3D((height, width, channels), "float32"), "label": datasets.ClassLabel(names=list(names))}
+        | ({"soft_label": datasets.Sequence(datasets.Value("float32"), len(names))} if made.soft_labels is not None else {})
+    )
+    flat = pa.array(np.ascontiguousarray(made.images.transpose(0, 2, 3, 1)).reshape(-1))
+    for length in (channels, width, height):
+        count = len(flat) // length
+        flat = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * length), flat)
+    columns: dict[str, Any] = {"image": flat, "label": pa.array(made.labels)}
+    if made.soft_labels is not None:
+        columns["soft_label"] = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(made.soft_labels).reshape(-1)), len(names))
+    assert len(flat) == m, "three nested lists a row"
+    return pa.table(columns).replace_schema_metadata(features.arrow_schema.metadata)
+
+
+def with_pictures(table: "datasets.Dataset", name: str) -> "datasets.Dataset":
+    """A column of arrays, height x width x 1 or 3, as PNG pictures: clipped to 0 … 255 and rounded."""
+    import datasets
+    from PIL import Image
+
+    def picture(values: Any) -> dict[str, Any]:
+        pixels = np.clip(np.rint(np.asarray(values)), 0, 255).astype(np.uint8)
+        held = io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(held, "png")
+        return {"bytes": held.getvalue(), "path": None}
+
+    made = [picture(one) for one in table.select_columns([name]).with_format("numpy")[:][name]]
+    feature = datasets.Image()
+    columns = {other: table.data.table.column(other) for other in table.column_names}
+    features = datasets.Features({other: feature if other == name else table.features[other] for other in table.column_names})
+    columns[name] = pa.array(made, feature.pa_type)
+    return datasets.Dataset(pa.table(columns).replace_schema_metadata(features.arrow_schema.metadata))
