@@ -2,7 +2,7 @@
 
     python benchmarks/distill_fashion.py --data DIR_WITH_IDX_FILES --dir DIR --out benchmarks/results
 
-The first 10,000 train and 5,000 test rows, each pixel the mean of 2 x 2. A ConvNet of width 16; MTT and TESLA share one expert run, DATM
+The first 10,000 train and 3,000 test rows, each pixel the mean of 2 x 2. A ConvNet of width 16; MTT and TESLA share one expert run, DATM
 has flat experts of its own: sizes for two cores, far below the published ones. Every network trains for equal steps at one recipe, at
 the learned rate where there is one. DIR keeps what is made: run again, it goes on. distill_fashion.txt, distill_fashion_N.png.
 """
@@ -37,13 +37,13 @@ from curate.protocols import Distilled, Training
 from curate.rng import KeyedRandom
 from curate.stages.distilling import picture
 
-ROWS, TEST_ROWS, NETWORKS, SEED = 10_000, 5_000, 4, 0
-RECIPE = Training(lr=0.05, steps=200, batch=100, augment=strategy_for(None, 1), width=16)
-EXPERTS = {"experts": 4, "iterations": 60}
+ROWS, TEST_ROWS, NETWORKS, SEED = 10_000, 3_000, 3, 0
+RECIPE = Training(lr=0.05, steps=150, batch=100, augment=strategy_for(None, 1), width=16)
+SIZES = {"experts": 3, "epochs": 8, "epoch_rows": 4_000, "iterations": 60, "segments": 1, "batch": 50}
 METHODS = {
-    "MTT": MTT(**EXPERTS, batch=50),
-    "TESLA": TESLA(**EXPERTS, batch=50),
-    "DATM": DATM(**EXPERTS, batch=50),
+    "MTT": MTT(**SIZES),
+    "TESLA": TESLA(**SIZES),
+    "DATM": DATM(**SIZES),
     "DM": DM(iterations=300, width=16),
 }
 FLOAT, LABEL = 4, 8  # bytes of a synthetic pixel, where a real one has one, and of a label

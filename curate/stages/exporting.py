@@ -111,6 +111,8 @@ def _export_set(made: Synthetic, folder: Path, format: str, *, overwrite: bool) 
     job = {"format": format, "set": made.store.job}
     with writing(folder, overwrite=overwrite):
         store = _opened(folder, "rows", made.store.dataset, job)
+        for table in (HERE, *([DATA] if format == "parquet" else [])):
+            store.describe(table, {})
         done = {entry.file for table in store.tables for entry in store.files(table)}
         if format == "parquet":
             for name in {TRANSFORM, GRID} - done:
