@@ -84,14 +84,14 @@ def main() -> None:
     (arguments.out / "distill_fashion.txt").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def fashion(source: Path, folder: Path) -> tuple[Images, Tensor, Tensor]:
+def fashion(source: Path, folder: Path, rows: int = ROWS) -> tuple[Images, Tensor, Tensor]:
     (pixels, labels), (test, known) = read_idx(source, "train"), read_idx(source, "t10k")
-    small, small_test = (halved(part) for part in (pixels[:ROWS], test[:TEST_ROWS]))
+    small, small_test = (halved(part) for part in (pixels[:rows], test[:TEST_ROWS]))
     made = Standard.fit(small)
     cpu = torch.device("cpu")
     folder.mkdir(parents=True, exist_ok=True)
-    y = torch.from_numpy(labels[:ROWS])
-    data = Images(made.apply(small), y, np.arange(ROWS), 10, made, cpu, folder, None, "fashion 14", Silent(), small)
+    y = torch.from_numpy(labels[:rows])
+    data = Images(made.apply(small), y, np.arange(rows), 10, made, cpu, folder, None, "fashion 14", Silent(), small)
     return data, made.apply(small_test), torch.from_numpy(known[:TEST_ROWS])
 
 

@@ -41,6 +41,16 @@ def table_of(made: Distilled, names: Sequence[str]) -> pa.Table:
     return pa.table(columns).replace_schema_metadata(features.arrow_schema.metadata)
 
 
+def holds_arrays(column: pa.ChunkedArray) -> bool:
+    """Whether its cells are arrays of float32 numbers, height x width x 1 or 3."""
+    kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
+    for _ in range(3):
+        if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+            return False
+        kind = kind.value_type
+    return bool(kind == pa.float32()) and len(column) > 0 and np.shape(column[0].as_py())[2:] in ((1,), (3,))
+
+
 def with_pictures(table: "datasets.Dataset", name: str) -> "datasets.Dataset":
     """A column of arrays, height x width x 1 or 3, as PNG pictures: clipped to 0 … 255 and rounded."""
     import datasets

@@ -9,7 +9,7 @@ from curate.columns import find_roles, kinds_of
 from curate.data import PEEK, Dataset, to_text
 from curate.errors import InputError, OptionError, UnknownNameError, did_you_mean
 from curate.files import open_named
-from curate.image_tables import with_pictures
+from curate.image_tables import holds_arrays, with_pictures
 from curate.labels import is_all_missing
 from curate.memory import open_object
 from curate.reading import no_rows
@@ -107,7 +107,7 @@ def _with_images(table: "datasets.Dataset") -> "datasets.Dataset":
     import datasets
 
     for name, feature in table.features.items():
-        if isinstance(feature, datasets.Array3D) and feature.shape[2] in (1, 3):
+        if holds_arrays(table.data.column(name)):
             table = with_pictures(table, name)
         if getattr(feature, "dtype", "") in ("binary", "large_binary"):
             first = next((cell for cell in table.select_columns([name]).with_format("arrow")[:PEEK].column(0).to_pylist() if cell), b"")
