@@ -20,6 +20,20 @@ FOLDER = "."  # where this card lies
 train = load_dataset("parquet", data_files=f"{FOLDER}/data/*.parquet", split="train").with_format("torch")
 images = train["image"][:].permute(0, 3, 1, 2)  # (rows, channels, height, width), in the source's pixels
 """
+EXPANDING: Final = """\
+import json
+import math
+
+import torch
+from torch import nn
+
+FOLDER = "."  # where this card lies
+"""
+ORIGINS_SAID: Final[Mapping[str, str]] = {
+    "source_rows": "`source_rows` are the source's rows of its tiles, line by line",
+    "source_ids": "`source_ids` their ids",
+    "source_boxes": "`source_boxes` top, left, height and width there",
+}
 READING: Final = """\
 
 
@@ -27,13 +41,25 @@ def tensors(path):
     content = open(path, "rb").read()
     size = int.from_bytes(content[:8], "little")
     head = {name: about for name, about in json.loads(content[8 : 8 + size]).items() if name != "__metadata__"}
+    kinds = {"U8": torch.uint8, "F16": torch.float16, "F32": torch.float32}
     found = {}
     for name, about in head.items():
         start, stop = about["data_offsets"]
         values = bytearray(content[8 + size + start : 8 + size + stop])
-        found[name] = torch.frombuffer(values, dtype=torch.float32).view(about["shape"])
+        found[name] = torch.frombuffer(values, dtype=kinds[about["dtype"]]).view(about["shape"])
     return found
 
+"""
+EXPANDED: Final = """\
+
+stored = tensors(f"{FOLDER}/data/compensated.safetensors")
+real = stored["originals"].float()  # (classes, k, channels, height, width), in the source's pixels
+low, high = (stored[name].view(-1, 1, 1) for name in ("low", "high"))
+added = torch.clamp(real + stored["compensators"].float()[:, None], low, high)  # a compensator serves all classes
+images = torch.cat([real[None], added]).transpose(0, 1).flatten(0, 2)
+y = torch.arange(len(real)).repeat_interleave(len(images) // len(real))
+"""
+WHITENING: Final = """\
 
 whitening = tensors(f"{FOLDER}/transform.safetensors")
 
@@ -90,9 +116,16 @@ def snippet(summary: Mapping[str, Any], transform: Mapping[str, Sequence[float]]
     """The card's code: it leaves `networks` and `accuracy(pixels, labels)` behind."""
     training = summary["training"]
     labels = 'y = train["soft_label"][:]' if summary["soft"] else 'y = train["label"][:]'
-    scale = READING if summary["whitened"] else _standardising(transform)
+    scale = WHITENING if summary["whitened"] else _standardising(transform)
     loop = TRAINING.format(**{**training, "half": training["steps"] // 2, "seeds": list(seeds)})
-    return f"{LOADING}{labels}\n{scale}\n\nx = prepared(images)\n\n\n{_network(summary)}{loop}"
+    reading = READING if summary["whitened"] or _is_compact(summary) else ""
+    opening = f"{EXPANDING}{reading}{EXPANDED}" if _is_compact(summary) else f"{LOADING}{labels}\n{reading}"
+    return f"{opening}{scale}\n\nx = prepared(images)\n\n\n{_network(summary)}{loop}"
+
+
+def _is_compact(summary: Mapping[str, Any]) -> bool:
+    """Whether the folder holds what the images are expanded from, and not these."""
+    return bool(summary.get("stored")) and summary["stored"]["images"] < summary["images"]
 
 
 def _standardising(transform: Mapping[str, Sequence[float]]) -> str:
@@ -122,13 +155,10 @@ def _network(summary: Mapping[str, Any]) -> str:
 
 def _head(summary: Mapping[str, Any], dataset: Mapping[str, Any]) -> Lines:
     height, width, channels = summary["shape"]
+    rows = ["configs:", "- config_name: default", "  data_files:", "  - split: train", "    path: data/train-*.parquet"]
     return [
         "---",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-        "  - split: train",
-        "    path: data/train-*.parquet",
+        *([] if _is_compact(summary) else rows),
         "size_categories:",
         f"- {'n<1K' if summary['images'] < 1000 else '1K<n<10K' if summary['images'] < 10_000 else '10K<n<100K'}",
         "tags:",
@@ -141,6 +171,7 @@ def _head(summary: Mapping[str, Any], dataset: Mapping[str, Any]) -> Lines:
         f"{summary['images']:,} synthetic images, {summary['ipc']} of each class, in place of the {dataset['rows']:,} rows of the dataset "
         f"with content fingerprint `{dataset['fingerprint']}`. The licence and terms of the source apply.",
         "",
+        *(_expansion(summary["stored"]) if _is_compact(summary) else []),
         f"`image` is a float32 array, {height} x {width} x {channels}, in the source's pixel units, not clipped; `label` the class"
         + ("; `soft_label` the learned probabilities of all classes" if summary["soft"] else "")
         + (f". Each image is cut from others of its class: {_origins(summary['origins'])}" if summary["origins"] else "")
@@ -151,15 +182,17 @@ def _head(summary: Mapping[str, Any], dataset: Mapping[str, Any]) -> Lines:
     ]
 
 
-ORIGINS: Final[Mapping[str, str]] = {
-    "source_rows": "`source_rows` are the source's rows of its tiles, line by line",
-    "source_ids": "`source_ids` their ids",
-    "source_boxes": "`source_boxes` top, left, height and width there",
-}
-
-
 def _origins(names: Sequence[str]) -> str:
-    return ", ".join(ORIGINS[name] for name in names)
+    return ", ".join(ORIGINS_SAID[name] for name in names)
+
+
+def _expansion(stored: Mapping[str, int]) -> Lines:
+    return [
+        f"The folder holds {stored['images']:,} of them and {stored['bytes']:,} bytes: `data/compensated.safetensors` has real images and "
+        "compensators, each of which is added to an image of every class, and no labels, since an image's place says its class. "
+        "`curate.load(FOLDER)` and `curate export FOLDER` expand it to rows of `image` and `label`; so does the code below.",
+        "",
+    ]
 
 
 def _worth(summary: Mapping[str, Any]) -> Lines:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from curate.compensated import COMPENSATED, Compensated
 from curate.errors import InputError, did_you_mean
 from curate.folders import PACKED, data_suffix, folder_splits, image_folder
+from curate.image_tables import expanded
 from curate.reading import check_before, check_names, explain_failures
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ def _open_folder(path: Path) -> "tuple[Mapping[str, datasets.Dataset], Path | No
         with explain_failures([str(path)], str(path), "save_to_disk"):
             loaded = datasets.load_from_disk(str(path))
         return (loaded if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}), None
+    if (path / "data" / COMPENSATED).is_file():
+        return {"train": expanded(Compensated.load(path / "data" / COMPENSATED))}, None
     card = path / "README.md"
     if card.is_file() and re.search(r"^configs:", card.read_text("utf-8", errors="replace"), re.MULTILINE):
         # The card says itself which files are which split.

@@ -9,6 +9,7 @@ from curate.columns import find_roles, kinds_of
 from curate.data import PEEK, Dataset, to_text
 from curate.errors import InputError, OptionError, UnknownNameError, did_you_mean
 from curate.files import open_named
+from curate.image_tables import holds_arrays, with_pictures
 from curate.labels import is_all_missing
 from curate.memory import open_object
 from curate.reading import no_rows
@@ -99,10 +100,15 @@ def _with_roles(table: "datasets.Dataset", choice: _Choice, source: str, root: P
 
 
 def _with_images(table: "datasets.Dataset") -> "datasets.Dataset":
-    """Columns of bytes whose first value opens like a picture become Image columns, as other tools write them without saying so."""
+    """Columns of bytes whose first value opens like a picture become Image columns, as other tools write them without saying so.
+
+    So do arrays of height x width x 1 or 3, which distilled sets have, for all that reads images; their own numbers stay in the folder.
+    """
     import datasets
 
     for name, feature in table.features.items():
+        if holds_arrays(table.data.column(name)):
+            table = with_pictures(table, name)
         if getattr(feature, "dtype", "") in ("binary", "large_binary"):
             first = next((cell for cell in table.select_columns([name]).with_format("arrow")[:PEEK].column(0).to_pylist() if cell), b"")
             if first.startswith(PICTURE_HEADS) or first[8:12] == b"WEBP":

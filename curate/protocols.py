@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtim
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.compensated import Compensated
 from curate.progress import Progress
 from curate.rng import KeyedRandom
 
@@ -364,7 +365,8 @@ class Distilled:
     `soft_labels` (m, classes) float32 probabilities, or None where the labels are hard. `rate` is the learned step size, or None.
     `training` is how to train on it. `history` are named curves over the iterations, such as "loss". `tiles`, (m, t, 5) int64, says where
     the t tiles of each image were cut from, line by line: source row, top, left, height, width in pixels of the images as they were
-    handed over; None where images are not cut from others. `facts` are numbers and words by name, to be shown and kept.
+    handed over; None where images are not cut from others. `facts` are numbers and words by name, to be shown and kept. `compact` is
+    what images and labels were expanded from, where that is less and is to be stored instead.
     """
 
     images: NDArray[np.float32]
@@ -375,6 +377,7 @@ class Distilled:
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
     tiles: NDArray[np.int64] | None = None
     facts: Mapping[str, float | int | str] = field(default_factory=dict)
+    compact: Compensated | None = None
 
 
 class Distiller(Protocol):

@@ -1,5 +1,6 @@
 """A distilled set: synthetic images with their labels, how to train on them, and what networks trained on them are worth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,7 +9,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.comparison import estimate, paired_difference
+from curate.compensated import COMPENSATED, Compensated
+from curate.distilled_cards import distilled_card
 from curate.errors import InputError
+from curate.image_tables import ORIGINS, expanded
 from curate.protocols import Distilled, Training
 from curate.store import Store
 
@@ -24,7 +28,6 @@ HISTORY: Final = "history"
 HERE: Final = "."
 GRID: Final = "grid.png"
 CARD: Final = "README.md"
-ORIGINS: Final = ("source_rows", "source_ids", "source_boxes")  # columns of a set whose images are cut from others
 DISTILLED: Final = "distilled"
 RANDOM: Final = "random"
 EVERYTHING: Final = "everything"
@@ -77,13 +80,24 @@ class Synthetic:
         """
         import datasets
 
+        if self.compact is not None:
+            return expanded(self.compact).with_format("numpy")
         table = datasets.Dataset.from_parquet(str(self.path / DATA / FILE), cache_dir=str(self.path / ".cache"))
         return table.with_format("numpy")
+
+    @property
+    def compact(self) -> Compensated | None:
+        """What the set is stored as, where that is less than its images."""
+        path = self.path / DATA / COMPENSATED
+        return Compensated.load(path) if path.is_file() else None
 
     def read(self) -> Distilled:
         """The set as its distiller returned it, bit for bit."""
         import pyarrow.parquet as pq
 
+        compact = self.compact
+        if compact is not None:
+            return Distilled(*compact.expand(), self.training, compact=compact)
         table = pq.read_table(self.path / DATA / FILE)
         about = self.store.about(DATA)
         height, width, channels = about["shape"]
@@ -98,6 +112,26 @@ class Synthetic:
         images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         return Distilled(images, labels, self.training, soft, about["rate"], tiles=tiles, facts=facts)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the classes, by code."""
+        return list(self.dataset().features["label"].names)
+
+    def card(self, seeds: Sequence[int], command: str = "", *, expanded: bool = False) -> str:
+        """Its README.md: `seeds` are those of the networks' first weights; `expanded` is for a folder that holds the rows themselves."""
+        from safetensors.numpy import load_file
+
+        summary = self.summary() | ({"stored": None} if expanded else {})
+        transform = {name: values.tolist() for name, values in load_file(self.path / TRANSFORM).items() if values.ndim == 1}
+        return distilled_card(summary, self.store.dataset, self.names, transform, seeds, command)
+
+    def _origins(self) -> list[str]:
+        """The columns that say what images were cut from."""
+        import pyarrow.parquet as pq
+
+        path = self.path / DATA / FILE
+        return [name for name in ORIGINS if name in pq.read_schema(path).names] if path.is_file() else []
+
     def losses(self) -> dict[str, list[float]]:
         """The curves of the distillation by name."""
         if not self.store.files(HISTORY):
@@ -110,8 +144,6 @@ class Synthetic:
 
     def summary(self) -> dict[str, Any]:
         """What was made and what it is worth: a line a set and network, each beside random real rows of the same bytes."""
-        import pyarrow.parquet as pq
-
         about = self.store.about(DATA)
         job, settled = self.store.job, self.store.settled
         lines = self._lines()
@@ -125,8 +157,9 @@ class Synthetic:
             "training": dict(sorted(about["training"].items())),  # as a manifest that was read again has them
             "whitened": about["whitened"],
             "soft": about["soft"],
-            "origins": [name for name in ORIGINS if name in pq.read_schema(self.path / DATA / FILE).names],
+            "origins": self._origins(),
             "facts": about.get("facts", {}),
+            "stored": about.get("stored"),
             "classes": about["classes"],
             "seed": job["seed"],
             "depth": about["depth"],
@@ -157,6 +190,14 @@ class Synthetic:
                 }
             found.append(line)
         return found
+
+
+def stored(made: Distilled) -> dict[str, int]:
+    """What a set takes: how many images are kept, the bytes of everything, and how many of these are labels'."""
+    if made.compact is not None:
+        return {"images": made.compact.stored, "bytes": made.compact.bytes, "label_bytes": 0}
+    labels = made.labels.nbytes + (made.soft_labels.nbytes if made.soft_labels is not None else 0)
+    return {"images": len(made.images), "bytes": made.images.nbytes + labels, "label_bytes": labels}
 
 
 def _difference(ours: dict[int, float], theirs: dict[int, float]) -> dict[str, Any]:

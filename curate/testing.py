@@ -131,11 +131,16 @@ def check_distiller(distiller: Distiller | type[Any] | str, *, ipc: int = 2) -> 
 
 
 def _check_distilled(made: Distilled, data: Any, ipc: int, name: str) -> None:
-    shape = (ipc * data.classes, *data.images.shape[1:])
+    if made.compact is not None:
+        images, labels = made.compact.expand()
+        assert made.compact.stored <= ipc * data.classes, f"{name} stores {made.compact.stored} images, more than {ipc} a class."
+        assert np.array_equal(images, made.images) and np.array_equal(labels, made.labels), f"{name}'s compact form must give its images."
+    count = ipc if made.compact is None else len(made.images) // data.classes
+    shape = (count * data.classes, *data.images.shape[1:])
     assert made.images.dtype == np.float32 and made.images.shape == shape, f"{name} must give float32 images of shape {shape}."
     assert np.isfinite(made.images).all(), f"{name} gives images that are not finite."
     assert made.labels.dtype == np.int64, f"{name} must give int64 labels, got {made.labels.dtype}."
-    assert np.bincount(made.labels, minlength=data.classes).tolist() == [ipc] * data.classes, f"{name} must give {ipc} images a class."
+    assert np.bincount(made.labels, minlength=data.classes).tolist() == [count] * data.classes, f"{name} must give {count} images a class."
     if made.soft_labels is not None:
         sums = made.soft_labels.sum(1)
         right = made.soft_labels.shape == (len(made.images), data.classes) and np.allclose(sums, 1, atol=1e-4)
@@ -241,7 +246,9 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
     own = {signal: values for signal, values in columns.items() if not signal.startswith("target.")}
     shards = _cut(own, sizes)
     target: State = {}
-            "target.embedding, target.text, target.label, target.content, target.swept.X."
+    if isinstance(scorer, Opens):
+        scorer.open("cpu")
+    if isinstance(scorer, ReadsTarget) and len(own) < len(columns):
         told = scorer.merge_target([scorer.fit_target(shard) for shard in _cut({n: v for n, v in columns.items() if n not in own}, sizes)])
         target = {f"target.{key}": value for key, value in told.items()}
         _check_state(target, name)
@@ -302,9 +309,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
             f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
-    if isinstance(scorer, Opens):
-        scorer.open("cpu")
-    if isinstance(scorer, ReadsTarget) and len(own) < len(columns):
+            "target.embedding, target.text, target.label, target.content, target.swept.X."
         )
     if not at:
         return known[base]

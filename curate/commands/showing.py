@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from curate.commands.options import say, talking
-from curate.terminal import audit_lines, comparison_lines, embeddings_line, score_lines, selection_lines
+from curate.terminal import audit_lines, comparison_lines, distilled_lines, embeddings_line, score_lines, selection_lines
 
 
 @click.command()
@@ -23,6 +23,8 @@ def show(store: Path, as_json: bool, quiet: bool) -> None:
         say(as_json, about, embeddings_line(str(store), about["embeddings"]))
     elif about["kind"] == "audit":
         say(as_json, about, audit_lines(about["report"], str(store / "report.html")))
+    elif about["kind"] == "distilled":
+        say(as_json, about, distilled_lines(about["report"], str(store)))
     elif about["kind"] == "comparison":
         say(as_json, about, comparison_lines(about["report"], str(store)))
     else:

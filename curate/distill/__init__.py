@@ -7,6 +7,7 @@ MENU: dict[str, str] = {
     "cv_dd": "curate.distill.cv_dd:CVDD",
     "datm": "curate.distill.datm:DATM",
     "dm": "curate.distill.dm:DM",
+    "infer": "curate.distill.infer:INFER",
     "mtt": "curate.distill.mtt:MTT",
     "optidel": "curate.distill.optidel:OptiDEL",
     "sre2l": "curate.distill.sre2l:SRe2L",

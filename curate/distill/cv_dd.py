@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from curate.disk import write_json
-from curate.distill.decoupled import AbstractDecoupled, real_starts, recovered
+from curate.distill.decoupled import AbstractLabelled, real_starts, recovered
 from curate.distill.evaluation import TrainingSet, train
 from curate.distill.recovery import Voter
 from curate.distill.teachers import accuracy
@@ -28,7 +28,7 @@ PRIOR_ROWS: Final = 2_000
 STUDENT: Final = Training(lr=0.05, width=16)  # what the priors are measured with
 
 
-class CVDD(AbstractDecoupled):
+class CVDD(AbstractLabelled):
     """A committee of unlike teachers: images and labels that suit no single architecture, for students of any.
 
     As SRe2L++ from real images of middling loss, with the loss sum_m w_m (cross entropy + r_bn x statistics)_m over two voters a group:

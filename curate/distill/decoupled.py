@@ -99,25 +99,14 @@ class AbstractDecoupled(ABC):
         return training + self._iterations * an_iteration, 4 * values * min(GROUP_IMAGES, ipc * data.classes)
 
     def distill(self, data: RealImages, ipc: int, rng: KeyedRandom) -> Distilled:
-        teachers = self._squeeze(data, rng)
-        images = self._images(data, ipc, teachers, rng)  # one of every class after another
-        labels = torch.arange(data.classes, device=data.device).repeat(len(images) // data.classes)
-        soft = self._soft_labels(images, teachers)
-        order = torch.argsort(labels, stable=True)
-        return Distilled(
-            images=data.transform.invert(images[order]).cpu().numpy(),
-            labels=labels[order].cpu().numpy(),
-            training=Training(lr=0.05, network="convnet", width=32 if data.device.type == "cpu" else 128),
-            soft_labels=soft[order].cpu().numpy(),
-        )
+        return self._made(data, ipc, self._squeeze(data, rng), rng)
 
     @abstractmethod
-    def _images(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Tensor:
-        """The images, (groups x classes, c, h, w), one of every class after another."""
+    def _made(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Distilled:
+        """The set, of trained teachers by name."""
 
-    @abstractmethod
-    def _soft_labels(self, images: Tensor, teachers: dict[str, nn.Module]) -> Tensor:
-        """Probabilities, (m, classes)."""
+    def _training(self, data: RealImages) -> Training:
+        return Training(lr=0.05, network="convnet", width=32 if data.device.type == "cpu" else 128)
 
     def _squeeze(self, data: RealImages, rng: KeyedRandom) -> dict[str, nn.Module]:
         names, recipe = self._names(), Squeeze(self._epochs)
@@ -159,13 +148,46 @@ class AbstractDecoupled(ABC):
         return 1
 
 
-def recovered(name: str, data: RealImages, starts: Tensor, voters: Sequence[Sequence[Voter]], recipe: Recipe, rng: KeyedRandom) -> Tensor:
+class AbstractLabelled(AbstractDecoupled):
+    """Those whose images are of their own class alone, and are labelled by the teachers at the end."""
+
+    def _made(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Distilled:
+        images = self._images(data, ipc, teachers, rng)  # one of every class after another
+        labels = torch.arange(data.classes, device=data.device).repeat(len(images) // data.classes)
+        soft = self._soft_labels(images, teachers)
+        order = torch.argsort(labels, stable=True)
+        return Distilled(
+            images=data.transform.invert(images[order]).cpu().numpy(),
+            labels=labels[order].cpu().numpy(),
+            training=self._training(data),
+            soft_labels=soft[order].cpu().numpy(),
+        )
+
+    @abstractmethod
+    def _images(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Tensor:
+        """The images, (groups x classes, c, h, w), one of every class after another."""
+
+    @abstractmethod
+    def _soft_labels(self, images: Tensor, teachers: dict[str, nn.Module]) -> Tensor:
+        """Probabilities, (m, classes)."""
+
+
+def recovered(
+    name: str,
+    data: RealImages,
+    starts: Tensor,
+    voters: Sequence[Sequence[Voter]],
+    recipe: Recipe,
+    rng: KeyedRandom,
+    base: Tensor | None = None,
+) -> Tensor:
     """Groups of one image a class, (groups, classes, c, h, w), each recovered with its own voters; finished ones are kept in the folder.
 
-    Groups with the same voters go through them together.
+    Groups with the same voters go through them together. With `base` see `recover`; sums are then not held within the pixels' range.
     """
     labels = torch.arange(data.classes, device=data.device)
-    limits = data.images.amin((0, 2, 3))[:, None, None], data.images.amax((0, 2, 3))[:, None, None]
+    range_ = data.images.amin((0, 2, 3))[:, None, None], data.images.amax((0, 2, 3))[:, None, None]
+    limits = range_ if base is None else None
     images = torch.empty_like(starts)
     with data.progress.task("recover images", recipe.iterations * len(starts), "iterations") as task:
         for keys in _together(voters, max(1, GROUP_IMAGES // data.classes)):
@@ -173,7 +195,8 @@ def recovered(name: str, data: RealImages, starts: Tensor, voters: Sequence[Sequ
             if path.is_file():
                 task.advance(recipe.iterations * len(keys))
             else:
-                made = recover(starts[keys], labels, voters[keys[0]], recipe, keys, rng, task, limits)
+                under = None if base is None else base[keys]
+                made = recover(starts[keys], labels, voters[keys[0]], recipe, keys, rng, task, limits, under)
                 require_finite(made, name, recipe)
                 write_whole(path, partial(_save, made))
             images[keys] = load_file(str(path))["images"].to(data.device)

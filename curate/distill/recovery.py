@@ -43,19 +43,21 @@ def recover(
     rng: KeyedRandom,
     task: Task,
     limits: tuple[Tensor, Tensor] | None = None,
+    base: Tensor | None = None,
 ) -> Tensor:
     """Moves images, (groups, bs, c, h, w), so that they fit the teachers; returns them after the last iteration.
 
     One group is a batch of the official code, of one image for each of `labels` (bs,). All groups go through a teacher at
     once, but each has statistics, a roll and a loss of its own, so it moves as if it were alone; `keys` (groups,) name their draws.
-    With `limits`, each (c, 1, 1), pixels are held between them after every iteration.
+    With `limits`, each (c, 1, 1), pixels are held between them after every iteration. With `base`, of the images' shape, what is moved is
+    added to it, and may be (groups, 1, c, h, w): the same for all classes.
     """
     moved = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([moved], recipe.lr, BETAS)
     for done in range(recipe.iterations):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * (1 + math.cos(math.pi * done / recipe.iterations)) / 2
-        images = _rolled(moved, recipe.jitter, keys, rng.child(done))
+        images = _rolled(moved if base is None else base + moved, recipe.jitter, keys, rng.child(done))
         (moved.grad,) = torch.autograd.grad(total_loss(images, labels, voters, recipe.r_bn), moved)
         optimizer.step()
         if limits is not None:

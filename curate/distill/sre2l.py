@@ -10,14 +10,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from curate.distill.decoupled import AbstractDecoupled, noise_starts, real_starts, recovered
+from curate.distill.decoupled import AbstractLabelled, noise_starts, real_starts, recovered
 from curate.distill.recovery import Voter
 from curate.distill.teachers import logits_of
 from curate.protocols import RealImages
 from curate.rng import KeyedRandom
 
 
-class SRe2L(AbstractDecoupled):
+class SRe2L(AbstractLabelled):
     """One trained teacher tells what images look like to it; the cheap decoupled one, and the baseline of CV-DD.
 
     Groups of one image a class are moved to lower cross entropy + `r_bn` x the distance of their batch-norm statistics from the real

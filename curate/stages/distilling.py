@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,21 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import png
+from curate.compensated import COMPENSATED
 from curate.data import Dataset
-from curate.distilled_cards import distilled_card
 from curate.errors import DoesNotFitError, InputError, OptionError, OtherJobError, UnknownNameError, did_you_mean
+from curate.image_tables import table_of
 from curate.loading import load
 from curate.plugins import Plugin, options_of, parse, part
 from curate.progress import Progress, Silent
-from curate.protocols import Distilled, Distiller, Identified, Rows
+from curate.protocols import Distilled, Distiller, Identified
 from curate.rng import KeyedRandom
 from curate.scores import describe_dataset
 from curate.stages import running
 from curate.stages.arms import Held, excluded_rows, held_rows
 from curate.stages.room import require_memory
-from curate.stages.worth import worth_of
+from curate.stages.worth import initial_seeds, worth_of
 from curate.store import Store, differences, writing
-from curate.synthetic import CARD, DATA, EVALUATION, FILE, GRID, HERE, HISTORY, KIND, ORIGINS, TRANSFORM, Synthetic
+from curate.synthetic import CARD, DATA, EVALUATION, FILE, GRID, HERE, HISTORY, KIND, TRANSFORM, Synthetic, stored
 
 RUNS: Final = "runs"
 TILE: Final = 48  # pixels of a picture in the grid, at least
@@ -259,10 +260,7 @@ class _Work:
             pixels = picture(made.read())
             store.add_file(HERE, GRID, lambda path: path.write_bytes(png.encode(pixels)))
         if CARD not in {entry.file for entry in store.files(HERE)}:
-            transform = {name: values.tolist() for name, values in self.images.transform.tensors().items() if values.ndim == 1}
-            initial = part("distillers", "evaluation").initial_seed
-            seeds = [initial(self.request.seed + i) for i in range(self.request.seeds)]
-            text = distilled_card(made.summary(), store.dataset, self.data.label_names, transform, seeds, command)
+            text = made.card(initial_seeds(self.request), command)
             store.add_file(HERE, CARD, lambda path: path.write_text(text, encoding="utf-8"))
 
     def _distil(self, store: Store) -> None:
@@ -284,9 +282,12 @@ class _Work:
         about |= {"whitened": type(self.images.transform).__name__ == "ZCA", "soft": made.soft_labels is not None}
         about |= {"facts": dict(made.facts)} if made.facts else {}
         about |= {"classes": self.images.classes, **part("distillers", "networks").convnet_layout((channels, height, width))}
-        store.describe(DATA, about)
-        table = _table(made, self.data)
-        store.add_file(DATA, FILE, lambda path: pq.write_table(table, str(path)))
+        store.describe(DATA, about | {"stored": stored(made)})
+        if made.compact is not None:
+            store.add_file(DATA, COMPENSATED, replace(made.compact, names=tuple(self.data.label_names)).save)
+        else:
+            table = table_of(made, self.data.label_names, self.data.column(self.data.id) if self.data.id is not None else None)
+            store.add_file(DATA, FILE, lambda path: pq.write_table(table, str(path)))
         store.log("distill", wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
 
 
@@ -317,41 +318,6 @@ def _said_what_does_not_fit(ipc: int) -> Iterator[None]:
             f"The distillation ran out of memory ({str(error).splitlines()[0][:120]}). Lower --ipc (now {ipc}), the method's batch, width "
             "or number of steps, or, of a method that has it, take engine=adjoint, whose memory does not grow with the steps."
         ) from error
-
-
-def _table(made: Distilled, data: Dataset) -> pa.Table:
-    """The set with the features of `datasets`, images height x width x channels."""
-    import datasets
-
-    names = data.label_names
-    m, channels, height, width = made.images.shape
-    features = datasets.Features(
-        {"image": datasets.Array3D((height, width, channels), "float32"), "label": datasets.ClassLabel(names=list(names))}
-        | ({"soft_label": datasets.Sequence(datasets.Value("float32"), len(names))} if made.soft_labels is not None else {})
-    )
-    flat = pa.array(np.ascontiguousarray(made.images.transpose(0, 2, 3, 1)).reshape(-1))
-    for length in (channels, width, height):
-        count = len(flat) // length
-        flat = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * length), flat)
-    columns: dict[str, Any] = {"image": flat, "label": pa.array(made.labels)}
-    if made.soft_labels is not None:
-        columns["soft_label"] = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(made.soft_labels).reshape(-1)), len(names))
-    assert len(flat) == m, "three nested lists a row"
-    if made.tiles is not None:
-        columns |= _origins(made.tiles, data)
-        features |= datasets.Features.from_arrow_schema(pa.table({name: columns[name] for name in ORIGINS if name in columns}).schema)
-    return pa.table(columns).replace_schema_metadata(datasets.Features(features).arrow_schema.metadata)
-
-
-def _origins(tiles: Rows, data: Dataset) -> dict[str, pa.Array]:
-    """Where each tile was cut from: the source's row, its id where the data name one, and top, left, height and width there."""
-    t = tiles.shape[1]
-    rows, boxes = np.ascontiguousarray(tiles[:, :, 0]).reshape(-1), np.ascontiguousarray(tiles[:, :, 1:]).reshape(-1)
-    found = {ORIGINS[0]: pa.FixedSizeListArray.from_arrays(pa.array(rows), t)}
-    if data.id is not None:
-        ids = data.column(data.id).take(pa.array(rows)).combine_chunks()
-        found[ORIGINS[1]] = pa.FixedSizeListArray.from_arrays(ids, t)
-    return found | {ORIGINS[2]: pa.FixedSizeListArray.from_arrays(pa.FixedSizeListArray.from_arrays(pa.array(boxes), 4), t)}
 
 
 def picture(made: Distilled) -> "np.ndarray[Any, np.dtype[np.uint8]]":

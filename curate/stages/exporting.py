@@ -4,7 +4,9 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
@@ -18,11 +20,16 @@ from curate.decisions import apply, read_decisions
 from curate.disk import TEMPORARY, plain_os_errors
 from curate.errors import InputError, OptionError, OtherJobError, UsageError, did_you_mean
 from curate.fingerprint import read_image_file
+from curate.image_tables import table_of
 from curate.progress import Progress, Silent
 from curate.reading import quiet
 from curate.scores import Scores
 from curate.selection import CARD, DATA, FILE, HERE, Selection
-from curate.store import Store, differences, writing
+from curate.stages.worth import initial_seeds
+from curate.store import MANIFEST, Store, differences, writing
+from curate.synthetic import FILE as FILE_OF_SET
+from curate.synthetic import GRID, TRANSFORM, Synthetic
+from curate.synthetic import KIND as SYNTHETIC
 
 if TYPE_CHECKING:
     import datasets
@@ -50,21 +57,28 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a selection's rows, or all of `data` where `selection` is None, to the folder `out` and returns it.
+    """Writes a selection's rows, a distilled set's, or all of `data` where `selection` is None, to the folder `out` and returns it.
 
     `parquet` is a hub-ready folder (data/, card, selection.arrow), `arrow` a `save_to_disk` folder, `jsonl` one JSON object a line,
     `ids` the user's ids or row numbers one a line. `data` is the source, needed where the selection was written with rows only.
     `scores` adds that store's scores as columns `score.NAME`. `decisions` is the review.csv of a report's page: rows to drop and labels to
     put right, checked against `data`, which is needed for it. `push_to_hub="org/name"` uploads a parquet folder afterwards.
-    OptionError for an unknown format or columns that it cannot hold.
+    A distilled set that is stored as compensators is expanded. OptionError for an unknown format or columns that it cannot hold.
     """
     progress = progress or Silent()
-    chosen = _chosen(selection, data)
     folder = Path(out)
     if format not in FORMATS:
         raise OptionError(f'No format "{format}".{did_you_mean(format, FORMATS)} There are: {", ".join(FORMATS)}.')
     if push_to_hub and (format != "parquet" or push_to_hub.count("/") != 1):
         raise OptionError(f'--push-to-hub takes ORG/NAME and uploads parquet; got "{push_to_hub}" with --format {format}.')
+    if isinstance(selection, str | Path) and _is_distilled(selection):
+        if data is not None or scores is not None or decisions is not None:
+            raise UsageError(f'"{selection}" is a distilled set, which has no source rows: leave out --data, --with-scores and --decisions.')
+        _export_set(Synthetic.open(selection), folder, format, overwrite=overwrite)
+        if push_to_hub:
+            push(folder, push_to_hub)
+        return folder
+    chosen = _chosen(selection, data)
     if chosen.path is not None and folder.resolve() == chosen.path.resolve():
         raise OptionError(f'--out is the selection\'s own folder "{folder}". Name another.')
     if data is not None:
@@ -82,6 +96,38 @@ def export(
     if push_to_hub:
         push(folder, push_to_hub)
     return folder
+
+
+def _is_distilled(path: str | Path) -> bool:
+    return (Path(path) / MANIFEST).is_file() and Store.open(path).kind == SYNTHETIC
+
+
+def _export_set(made: Synthetic, folder: Path, format: str, *, overwrite: bool) -> None:
+    """The rows of a distilled set, float32 arrays as they are; in parquet with its card, its transform and its pictures."""
+    if format == "ids":
+        raise OptionError("A distilled set's images are of no row, so there are no ids. Use --format parquet, arrow or jsonl.")
+    if folder.resolve() == made.path.resolve():
+        raise OptionError(f'--out is the set\'s own folder "{folder}". Name another.')
+    job = {"format": format, "set": made.store.job}
+    with writing(folder, overwrite=overwrite):
+        store = _opened(folder, "rows", made.store.dataset, job)
+        for table in (HERE, *([DATA] if format == "parquet" else [])):
+            store.describe(table, {})
+        done = {entry.file for table in store.tables for entry in store.files(table)}
+        if format == "parquet":
+            for name in {TRANSFORM, GRID} - done:
+                store.add_file(HERE, name, partial(shutil.copy, made.path / name))
+            if CARD not in done:
+                asked = SimpleNamespace(**made.store.job)
+                card = made.card(initial_seeds(asked), expanded=True)
+                store.add_file(HERE, CARD, lambda path: path.write_text(card, encoding="utf-8"))
+            if FILE_OF_SET not in done:
+                table = table_of(made.read(), made.names)
+                store.add_file(DATA, FILE_OF_SET, lambda path: pq.write_table(table, str(path)))
+        elif format == "jsonl" and LINES not in done:
+            store.add_file(HERE, LINES, lambda path: _write_lines(path, _json_lines(made.dataset(), {})))
+        elif format == "arrow" and STATE not in done:
+            _save_to_disk(store, made.dataset().with_format(None), {})
 
 
 def _chosen(selection: Selection | str | Path | None, data: Dataset | None) -> Selection:
@@ -106,7 +152,7 @@ def write_folder(
     """The selection's folder, file by whole file; a folder of the same job is completed, any other refused. The caller holds the lock."""
     digests = {name: xxhash.xxh3_64_hexdigest(np.asarray(values).tobytes()) for name, values in (columns or {}).items()}
     job = {**chosen.job, "score_columns": digests, "rows_only": rows_only, "format": format}
-    store = _open(folder, chosen, json.loads(json.dumps(job)))
+    store = _opened(folder, "selection", chosen.dataset_about, json.loads(json.dumps(job)))
     store.describe(HERE, {"report": chosen.report})
     done = {entry.file for entry in store.files(HERE)}
     if FILE not in done:
@@ -139,14 +185,14 @@ def push(folder: Path, repository: str) -> str:
     return f"https://huggingface.co/datasets/{repository}"
 
 
-def _open(folder: Path, chosen: Selection, job: Mapping[str, Any]) -> Store:
-    if not (folder / "manifest.json").is_file():
-        return Store.create(folder, "selection", dataset=chosen.dataset_about, job=job, settled={})
+def _opened(folder: Path, kind: str, dataset: Mapping[str, Any], job: Mapping[str, Any]) -> Store:
+    if not (folder / MANIFEST).is_file():
+        return Store.create(folder, kind, dataset=dataset, job=job, settled={})
     store = Store.open(folder)
-    if store.kind != "selection" or store.dataset["fingerprint"] != chosen.dataset_about["fingerprint"]:
+    if store.kind != kind or store.dataset["fingerprint"] != dataset["fingerprint"]:
         raise OtherJobError(f'"{folder}" holds {store.kind} of another dataset or kind. Use another --out, or --overwrite.')
     if store.job != job:
-        raise OtherJobError(f'"{folder}" holds another selection ({differences(store.job, job)}). Use another --out, or --overwrite.')
+        raise OtherJobError(f'"{folder}" holds another {kind} ({differences(store.job, job)}). Use another --out, or --overwrite.')
     store.drop_damaged()
     return store
 

@@ -10,6 +10,8 @@ from curate.embeddings import EMBEDDINGS
 from curate.errors import InputError
 from curate.scores import ROWS, Scores
 from curate.store import MANIFEST, RESULT, Store
+from curate.synthetic import KIND as DISTILLED
+from curate.synthetic import Synthetic
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -25,6 +27,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         about["embeddings"] = _embeddings_line(store)
     elif store.kind == "audit":
         about["report"] = _audited(store)
+    elif store.kind == DISTILLED:
+        about["report"] = Synthetic.open(path).summary()
     elif store.kind == "run":
         about["runs"] = [_run_line(store)]
     else:

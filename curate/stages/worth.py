@@ -13,7 +13,7 @@ from curate.pool import ArrayPool
 from curate.progress import Progress, Task
 from curate.protocols import Rows, Training
 from curate.rng import KeyedRandom
-from curate.synthetic import DISTILLED, EVALUATION, EVERYTHING, RANDOM, SCHEMA, Synthetic
+from curate.synthetic import DISTILLED, EVALUATION, EVERYTHING, RANDOM, SCHEMA, Synthetic, stored
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +73,12 @@ def worth_of(made: Synthetic, images: Any, test: "tuple[Tensor, Tensor]", asked:
             made.store.log("test", set=one.name, network=network, wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
 
 
+def initial_seeds(asked: Asked) -> list[int]:
+    """What the global generator is seeded with for each network's first weights; the card names them."""
+    initial = part("distillers", "evaluation").initial_seed
+    return [initial(asked.seed + i) for i in range(asked.seeds)]
+
+
 def _file(network: str, one: Set) -> str:
     order = (DISTILLED, EQUAL_COUNT, RANDOM, SOFT_RANDOM, *SELECTED, EVERYTHING).index(one.name)
     return f"{network}-{order}-{one.name.replace(', ', '-').replace(' ', '-')}-{one.labels}.arrow"
@@ -89,8 +95,7 @@ class _Bench:
         self.members = [np.flatnonzero(labels == code) for code in range(images.classes)]
         self.rows = len(self.distilled.images)
         values = self.distilled.images[0].size
-        soft = 4 * images.classes if self.distilled.soft_labels is not None else 0
-        self.bytes = self.rows * (4 * values + LABEL_BYTES + soft)
+        self.bytes = stored(self.distilled)["bytes"]
         self.real_bytes = values + LABEL_BYTES
         self.few = [min(asked.ipc, len(rows)) for rows in self.members]
         self.many = [min(max(asked.ipc, self.bytes // self.real_bytes // images.classes), len(rows)) for rows in self.members]

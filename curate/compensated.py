@@ -1,0 +1,64 @@
+"""Images that share what was learned: real images of every class, and compensators each of which serves an image of every class at once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+COMPENSATED: Final = "compensated.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Compensated:
+    """What a set of (m + 1) x k images of each class is expanded from; there are no labels, for a place says its class.
+
+    `originals` (classes, k, channels, height, width) uint8 are real images; `compensators` (m, k, channels, height, width) float16, in
+    pixels: the j-th of k is added to the j-th original of every class. `low` and `high` (channels,) are what pixels are held within.
+    """
+
+    originals: NDArray[np.uint8]
+    compensators: NDArray[np.float16]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    names: Sequence[str] = field(default=())
+
+    @property
+    def bytes(self) -> int:
+        """Of pixels and compensators; labels take none."""
+        return self.originals.nbytes + self.compensators.nbytes
+
+    @property
+    def stored(self) -> int:
+        """How many images are stored, compensators among them."""
+        m, k = self.compensators.shape[:2]
+        return self.originals.shape[0] * k + m * k
+
+    def expand(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Images (rows, channels, height, width) in the source's pixels and their labels, class by class: originals, then compensated."""
+        real = self.originals.astype(np.float32)
+        added = real + self.compensators.astype(np.float32)[:, None]  # (m, classes, k, c, h, w)
+        low, high = (limit[:, None, None] for limit in (self.low, self.high))
+        whole = np.concatenate([real[None], np.clip(added, low, high)])  # (m + 1, classes, k, c, h, w)
+        images = np.ascontiguousarray(whole.swapaxes(0, 1)).reshape(-1, *real.shape[2:])
+        return images, np.repeat(np.arange(len(real)), len(images) // len(real))
+
+    def save(self, path: Path) -> None:
+        """One safetensors file; the names of the classes are in its head."""
+        from safetensors.numpy import save_file
+
+        tensors = {"originals": self.originals, "compensators": self.compensators, "low": self.low, "high": self.high}
+        whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+        save_file(whole, str(path), {"classes": json.dumps(list(self.names))})
+
+    @classmethod
+    def load(cls, path: Path) -> "Compensated":
+        """What `save` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(str(path), "np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return cls(**tensors, names=tuple(json.loads(file.metadata()["classes"])))
