@@ -168,7 +168,6 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "answer": np.array([f"row {row} says {'that ' * (row % 4)}this" for row in range(n)]),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
         "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
-        "target.label": _labels(n),
         "target.content": (2 * n + np.arange(n) // 3).astype(np.uint64),
         "target.text": np.array([f"it is row {row} that says {'and this ' * (row % 3)}again" for row in range(n)]),
     }
