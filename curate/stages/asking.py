@@ -41,8 +41,9 @@ class Asked:
 
     @property
     def reads_target_labels(self) -> bool:
-        """Whether the target's rows are seen as the training set's model sees them, with their classes."""
-        return any(name == "target.label" or name.startswith(sweeping.OF_TARGET) for name in self.scorer.requires)
+        """Whether the target's labels are the data's own classes: a model of these sees its rows, or both labels are asked for."""
+        names = self.scorer.requires
+        return {"label", "target.label"} <= set(names) or any(name.startswith(sweeping.OF_TARGET) for name in names)
 
 
 def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:

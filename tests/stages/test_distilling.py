@@ -156,7 +156,7 @@ def test_a_killed_job_leaves_the_bytes_of_an_undisturbed_one(tmp_path, monkeypat
     Halfway.stop = True
     with pytest.raises(KeyboardInterrupt):
         made(tmp_path)
-    monkeypatch.setattr("curate.stages.distilling.distilled_card", _killed)
+    monkeypatch.setattr("curate.synthetic.distilled_card", _killed)
     with pytest.raises(KeyboardInterrupt):  # after the tests, before the card
         made(tmp_path)
     monkeypatch.undo()
