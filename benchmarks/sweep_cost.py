@@ -6,7 +6,9 @@
 one thread, the better of two), all in one process, on a shared machine. "as by default" lets every scorer choose its checkpoints (VoG all
 six, TracIn five, GraNd and GraNd-last one); "the same checkpoints" gives all four the same five. Under a minute.
 
-RESULT
+Result: over the same checkpoints all four together cost 44 % of the sum (ResNet-18: 45 %), within the goal of 60 %. With every scorer's own
+default checkpoints they cost 85 %: TracIn's five are more than half of the sum and GraNd shares one of them, so no sharing could bring it
+below some 70 %.
 """
 
 import argparse
