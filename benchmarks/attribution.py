@@ -52,12 +52,12 @@ def main() -> None:
     final, path = {1: weights_of(optimum)}, descent(x, y)
     ways = {
         "exact influence": lambda: exact(x, y, tx, ty, optimum),
-        "datamodel": lambda: datamodel(x, y, tx, ty),
         "TRAK, 512": lambda: swept(Trak(width=512, epochs=(1,), pairs=True), x, y, tx, ty, final),
-        "TRAK, 512, no ridge": lambda: swept(Trak(width=512, ridge=0, epochs=(1,), pairs=True), x, y, tx, ty, final),
+        "TRAK, 128, no ridge": lambda: swept(Trak(width=128, ridge=0, epochs=(1,), pairs=True), x, y, tx, ty, final),
         "TracIn": lambda: swept(TracInTarget(epochs=tuple(path), pairs=True), x, y, tx, ty, path),
         "Grad-Dot": lambda: swept(GradDot(epochs=(1,), pairs=True), x, y, tx, ty, final),
         "Grad-Cos": lambda: swept(GradCos(epochs=(1,), pairs=True), x, y, tx, ty, final),
+        "datamodel": lambda: datamodel(x, y, tx, ty),
         "random": lambda: np.random.default_rng(0).normal(size=(N, TARGETS)).astype(np.float32),
     }
     print(f"digits, {N:,} rows, {TARGETS} targets, logistic regression, {SUBSETS} halves: linear datamodelling score\n")
