@@ -19,7 +19,7 @@ from curate.store import as_numpy
 
 INFLUENCE: Final = "influence"
 BLOCK: Final = 1 << 22  # numbers read at once
-DRAWS: Final = 500  # of the bootstrap
+DRAWS: Final = 200  # of the bootstrap
 
 Floats = NDArray[np.float32]
 
@@ -92,7 +92,7 @@ def lds(predicted: NDArray[np.float64], outputs: NDArray[np.float64], seed: int 
     """The linear datamodelling score: for each target the Spearman correlation, over subsets, of predicted and true outputs; their mean.
 
     Both are (subsets, targets); what is predicted must rise with the output (influence on log-odds with log-odds). The interval comes from
-    400 and more redraws of subsets and of targets. A target whose output or prediction is the same for all subsets counts as 0.
+    the spread of 200 redraws of subsets and of targets. A target whose output or prediction is the same for all subsets counts as 0.
 
     >>> tau, masks = np.array([1, 2, -1, 0.5]), np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 0, 1]])
     >>> lds((masks @ tau)[:, None], np.array([[0.9], [0.2], [0.8], [0.1], [0.4]])).lds
@@ -106,8 +106,9 @@ def lds(predicted: NDArray[np.float64], outputs: NDArray[np.float64], seed: int 
     for _ in range(DRAWS):
         some, targets = rng.integers(0, len(outputs), len(outputs)), rng.integers(0, outputs.shape[1], outputs.shape[1])
         drawn.append(float(spearman(predicted[some][:, targets], outputs[some][:, targets]).mean()))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Foresight(round(mean, 6), round(float(low), 6), round(float(high), 6))
+    # Repeated subsets tie, which lowers every redrawn correlation: their spread is meant, not where they lie.
+    reach = 1.96 * float(np.std(drawn))
+    return Foresight(round(mean, 6), round(max(-1.0, mean - reach), 6), round(min(1.0, mean + reach), 6))
 
 
 def noise_ceiling(outputs: NDArray[np.float64]) -> float | None:

@@ -10,6 +10,7 @@ import click
 
 from curate.commands import (
     advising,
+    attributing,
     auditing,
     benching,
     comparing,
@@ -61,6 +62,8 @@ for _command in (
     comparing.compare,
     benching.bench,
     advising.advise,
+    attributing.lds,
+    attributing.influence,
     listing.list_,
     showing.show,
     showing.verify,

@@ -140,9 +140,9 @@ class TargetOptional(Protocol):
 
 @runtime_checkable
 class SharesSeeds(Protocol):
-    """What a scorer is besides, if a seed's columns depend on those of the other seeds: they go through `share` before they are joined."""
+    """What a scorer is besides, if a seed's columns depend on the other seeds': they go through `across_seeds` before they are joined."""
 
-    def share(self, parts: Sequence[Columns]) -> Sequence[Columns]:
+    def across_seeds(self, parts: Sequence[Columns]) -> Sequence[Columns]:
         """The columns that `score` gave for one shard, one part a seed (of one seed, too)."""
         ...
 

@@ -222,6 +222,28 @@ def _is_number(cell: object) -> bool:
     )
 
 
+def lds_lines(found: dict[str, Any]) -> str:
+    """The attributions by how well they foresee, random among them."""
+    ranked = sorted(found["lds"].items(), key=lambda item: -item[1]["lds"])
+    rows = [[name, f"{one['lds']:.3f}", f"{one['low']:.3f} … {one['high']:.3f}"] for name, one in ranked]
+    of = f"{found['subsets']} subsets x {found['repeats']} trainings, {found['targets']:,} targets"
+    ceiling = found["ceiling"]
+    last = f"noise ceiling {ceiling:.3f}" if ceiling is not None else "no noise ceiling: it takes --repeats 2 or more"
+    return "\n".join([f"linear datamodelling score, {of}", "", columns(rows, ["attribution", "LDS", "95 %"]), "", last])
+
+
+def influence_lines(found: dict[str, Any], out: Any) -> str:
+    """The first targets' proponents and opponents."""
+    rows = [[one["target"], _some(one["proponents"], one["influence"]), _some(one["opponents"], one["least"])] for one in found["top"]]
+    head = f"{found['name']}: {found['rows']:,} rows x {found['targets']:,} targets"
+    more = [f"all targets in {out}" if out is not None else f"the first {len(rows)} targets; all with -o FILE.parquet"]
+    return "\n".join([head, "", columns(rows, ["target", "proponents (row: influence)", "opponents"]), "", *more])
+
+
+def _some(rows: list[int], values: list[float]) -> str:
+    return "  ".join(f"{row}: {value:.3g}" for row, value in zip(rows, values, strict=True) if row >= 0)
+
+
 def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
     dataset = about["dataset"]
     lines = [f"{about['store']}: {dataset['rows']:,} rows, dataset {dataset['fingerprint'][:8]}…, {about['seconds']:,} s of work"]

@@ -261,7 +261,7 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
         _check_facts(scorer.conclude(state or {}), name)
     parts = [scorer.score(shard, state) for shard in shards]
     if isinstance(scorer, SharesSeeds):
-        parts = [scorer.share([part])[0] for part in parts]
+        parts = [scorer.across_seeds([part])[0] for part in parts]
     if isinstance(scorer, Opens):
         scorer.close()
     return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}

@@ -99,12 +99,12 @@ def reading_options() -> list[str]:
     return [word for option, value in given if value is not None for word in (option, str(value))]
 
 
-def share(text: str) -> float:
+def share(text: str, option: str = "--max-failures") -> float:
     """A share of the rows: "1%" or 0.01."""
     try:
         return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise OptionError(f'--max-failures takes a share such as 1% or 0.01; got "{text}".') from None
+        raise OptionError(f'{option} takes a share such as 1% or 0.01; got "{text}".') from None
 
 
 def command_line() -> str:

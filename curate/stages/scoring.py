@@ -369,7 +369,7 @@ class _Job:
             return []
         requires = {name for one in self.asked for name in one.scorer.requires}
         if self.given_runs:
-            return self._complete(requires)
+            return self._complete(requires, part)
         spec = self.model_spec
         trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress, spec)
         trainer.wait = 0.0 if part is None else float("inf")
@@ -387,22 +387,29 @@ class _Job:
         sweeping.sweep_part(setting, run, self._sweeps, part, everything=everything)
         return type(run).open(run.store.path)
 
-    def _complete(self, requires: set[str]) -> "list[Run]":
-        """Adds the clean passes that a given run lacks, from its checkpoints, in its own folder."""
+    def _complete(self, requires: set[str], part: Part | None) -> "list[Run]":
+        """Adds the clean passes and sweeps that a given run lacks, from its checkpoints, in its own folder."""
         from curate.signals.folds import FOLDS
 
-        if any(
+        if not any(
             any(run.missing_evaluations(requires)) or run.missing_folds(requires, FOLDS) or any(one.missing(run) for one in self._sweeps)
             for run in self.given_runs
         ):
-            for run in self.given_runs:
-                trainer = running.trainer_of(run, self.data, self.max_failures, self.progress)
-                with locked(run.store.path), running.machine(run.store.settled):
+            return self.given_runs
+        found = []
+        for given in self.given_runs:
+            trainer = running.trainer_of(given, self.data, self.max_failures, self.progress)
+            with running.machine(given.store.settled):
+                with locked(given.store.path, wait=0.0 if part is None else float("inf")):
+                    run = type(given).open(given.store.path)  # another part may have been at it
                     for table in running.RUN_TABLES:
                         run.store.describe(table, {})
                     trainer.evaluate(run, requires)
-                    sweeping.sweep(trainer.setting(self.target), run, self._sweeps, self.engine)
-        return self.given_runs
+                    if part is None:
+                        found.append(self._swept(trainer, run, None))
+                if part is not None:
+                    found.append(self._swept(trainer, run, part))
+        return found
 
     def _score_all(self, runs: "Sequence[Run]", target: Store, part: Part | None) -> None:
         """Scores what is missing into `target`, the store itself or a part of it."""

@@ -315,7 +315,7 @@ def _score(task: ShardTask, shards: Sequence[Shard]) -> dict[str, NDArray[Any]]:
     states = task.states or (None,) * len(shards)
     parts: Sequence[Columns] = [scorer.score(shard, state) for shard, state in zip(shards, states, strict=True)]
     if isinstance(scorer, SharesSeeds):
-        parts = scorer.share(parts)
+        parts = scorer.across_seeds(parts)
     for part in parts:
         _check_columns(task, part, len(shards[0].rows))
     return join_seeds(parts, scorer.combine, task.seeds)

@@ -24,7 +24,9 @@ def whole(data, tmp_path_factory):
 
 
 def files(store: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(store)): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file() and p.name != "log.jsonl"}
+    return {
+        str(p.relative_to(store)): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file() and p.name not in ("log.jsonl", ".lock")
+    }
 
 
 def test_scorers_share_the_sweep_and_it_is_kept_a_file_a_shard(whole):
@@ -60,6 +62,23 @@ def test_another_store_takes_the_sweep_over_whatever_its_shards(data, whole, tmp
     again = curate.score(data, ["grand"], run=whole.path, shard_rows=17, out=tmp_path / "s")
 
     np.testing.assert_array_equal(again["grand"], whole["grand"])
+
+
+def test_parts_sweep_their_own_ranges_of_rows_and_one_of_them_the_target(data, tmp_path):
+    """`grand` reads a row's own sweep, so a part leaves the other ranges alone; the target is needed by all."""
+    arguments = {"target": data.select(np.arange(30)), "epochs": 2, "shard_rows": 50}
+    scorers = ["grand", "grad_dot:pairs=true"]
+    whole = curate.score(data, scorers, out=tmp_path / "whole", **arguments)
+
+    curate.score(data, scorers, out=tmp_path / "parts", shard="2/2", **arguments)
+    (run,) = (tmp_path / "parts" / "runs").iterdir()
+    after_one = [sorted(p.name for p in table.iterdir()) for table in sorted(run.iterdir()) if table.name.startswith("swept-")]
+    for part in ("1/2", None):
+        curate.score(data, scorers, out=tmp_path / "parts", shard=part, **arguments)
+
+    own, of_target = ["rows-000000000050-000000000100.arrow"], ["rows-000000000000-000000000030.arrow"]
+    assert sorted(after_one) == sorted([own, own, of_target])
+    assert files(tmp_path / "parts") == files(whole.path)
 
 
 def test_weights_that_are_gone_say_so(data, whole, tmp_path):

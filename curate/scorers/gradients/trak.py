@@ -118,7 +118,7 @@ class Trak:
         return {"kernel": np.sum([state["kernel"] for state in states], axis=0)}
 
     def score(self, shard: Shard, state: State | None) -> Columns:
-        """Still without 1 - p, which `share` brings in once all seeds are there."""
+        """Still without 1 - p, which `across_seeds` brings in once all seeds are there."""
         assert state is not None, "a pass has run"
         features = as_matrix(shard["swept.sketch"])
         miss = {"miss": np.asarray(shard["swept.miss"], np.float32)}
@@ -130,7 +130,7 @@ class Trak:
         mean = (solved / len(factors)).astype(np.float32)
         return dict(summary(len(shard), state["target.row"], lambda rows: features[rows] @ mean, pairs=self.pairs)) | miss
 
-    def share(self, parts: Sequence[Columns]) -> Sequence[Columns]:
+    def across_seeds(self, parts: Sequence[Columns]) -> Sequence[Columns]:
         """Every seed's influences times the mean of all seeds' 1 - p."""
         miss = np.stack([part["miss"] for part in parts]).mean(axis=0, dtype=np.float64)
         weighed = ("score", "most", "least", "influence")

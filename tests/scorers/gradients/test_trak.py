@@ -45,7 +45,7 @@ def test_the_extremes_name_their_target_rows():
 def test_seeds_average_influence_and_1_minus_p_each_by_itself():
     parts = [{"score": np.float32([2.0]), "miss": np.float32([0.1])}, {"score": np.float32([4.0]), "miss": np.float32([0.3])}]
 
-    shared = Trak().share(parts)
+    shared = Trak().across_seeds(parts)
 
     assert np.mean([part["score"] for part in shared]) == pytest.approx(3 * 0.2)
 
@@ -53,7 +53,7 @@ def test_seeds_average_influence_and_1_minus_p_each_by_itself():
 def scored(scorer, rows, target):
     told = scorer.merge_target([scorer.fit_target(shard_of({"target.swept.sketch": target}))])
     state = scorer.merge([scorer.fit(rows, None)]) | {f"target.{key}": value for key, value in told.items()}
-    return scorer.share([scorer.score(rows, state)])[0]
+    return scorer.across_seeds([scorer.score(rows, state)])[0]
 
 
 class Given:
@@ -125,7 +125,7 @@ def test_the_influence_on_itself_is_the_diagonal():
     scorer = Trak(width=8, ridge=0.1, epochs=(1,)).without_target()
 
     rows = shard_of({f"swept.{name}": v for name, v in swept(scorer, x, y, weights).items()})
-    columns = scorer.share([scorer.score(rows, scorer.merge([scorer.fit(rows, None)]))])[0]
+    columns = scorer.across_seeds([scorer.score(rows, scorer.merge([scorer.fit(rows, None)]))])[0]
 
     np.testing.assert_allclose(columns["score"], naive(x, y, x, y, weights, 8, 0.1).diagonal(), rtol=1e-3)
 
