@@ -31,10 +31,10 @@ class PVI:
     row without a label or probabilities. One pass counts labels and sums their bits; the probabilities take four trainings more than a
     run alone.
 
-    The mean over rows is the V-usable information of the dataset: what `curate score` and `curate show` print as `v_information`, between
-    `v_low` and `v_high`, a 95 % interval over rows (training another model moves it besides; of several seeds the first is told), out of
-    the `label_entropy` that there is to be had. Where the model is no more than a point better than the majority class, PVI is
-    meaningless, and `verdict` says so.
+    The mean over rows is the V-usable information of the dataset: `curate score`, `curate show` and the report tell it as `v_information`,
+    in a 95 % interval over rows, `v_information_from` … `v_information_to` (training another model moves it besides; of several seeds the
+    first is told), out of the `label_entropy` that there is to be had. Where the model is no more than a point better than the majority
+    class, PVI is meaningless, and `verdict` says so.
 
     `null=DIR` names a score store of the same DATA whose `pvi` is a null model's that reads part of the input (made with --input PART, such
     as the premise alone): then both numbers are conditional on that part, log2 p(label | input) - log2 p(label | part).
@@ -98,8 +98,15 @@ class PVI:
         square = float((state["squares"] - 2 * state["bits"] * prior + count * prior * prior).sum()) / n
         reach = _NORMAL * math.sqrt(max(0.0, square - mean * mean) / max(1, n - 1))
         accuracy, majority = float(state["right"].sum()) / n, float(count.max()) / n
-        found = {"v_information": mean, "v_low": mean - reach, "v_high": mean + reach, "label_entropy": float(-(count * prior).sum()) / n}
-        return {**found, "accuracy": accuracy, "majority_share": majority, "verdict": _verdict(accuracy, majority, mean - reach)}
+        return {
+            "v_information": mean,
+            "v_information_from": mean - reach,
+            "v_information_to": mean + reach,
+            "label_entropy": -float((count * prior).sum()) / n,
+            "accuracy": accuracy,
+            "majority_share": majority,
+            "verdict": _verdict(accuracy, majority, mean - reach),
+        }
 
     def score(self, shard: Shard, state: State | None) -> Columns:
         assert state is not None, "a pass has run"

@@ -61,7 +61,7 @@ def test_the_usable_information_of_the_dataset_is_the_mean_between_its_interval(
     pvi = np.log2([1.8, 1.0, 1.6, 0.8])
     reach = 1.959964 * pvi.std(ddof=1) / 2
     assert found["v_information"] == pytest.approx(pvi.mean(), abs=1e-6)
-    assert (found["v_low"], found["v_high"]) == pytest.approx((pvi.mean() - reach, pvi.mean() + reach), abs=1e-6)
+    assert (found["v_information_from"], found["v_information_to"]) == pytest.approx((pvi.mean() - reach, pvi.mean() + reach), abs=1e-6)
     assert (found["label_entropy"], found["accuracy"], found["majority_share"]) == (1.0, 0.75, 0.5)  # of equals the first class
 
 
@@ -79,7 +79,7 @@ def test_a_noisy_channel_has_its_capacity_inside_the_interval_nineteen_times_of_
     analytic = 2 + 0.8 * np.log2(0.8) + 0.2 * np.log2(0.2 / 3)
     found = [concluded(*channel(np.random.default_rng(seed), 500)) for seed in range(200)]
 
-    inside = np.mean([one["v_low"] <= analytic <= one["v_high"] for one in found])
+    inside = np.mean([one["v_information_from"] <= analytic <= one["v_information_to"] for one in found])
     assert 0.9 <= inside <= 0.99  # 0.95 ± three deviations of 200 draws
     assert np.mean([one["v_information"] for one in found]) == pytest.approx(analytic, abs=0.05)
 
@@ -115,6 +115,8 @@ def test_a_null_model_that_reads_the_telling_part_leaves_nothing(tmp_path):
     np.testing.assert_allclose(scores["given_first"], scores["pvi"] - curate.Scores.open(tmp_path / "first")["pvi"], atol=1e-5)
     assert scores["given_first"].mean() == pytest.approx(facts["given_first"], abs=1e-5)
     assert str(tmp_path) not in (tmp_path / "both" / "manifest.json").read_text()
+    page = curate.report(tmp_path / "both", tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"v information {facts['pvi']:,.4g}" in page and "verdict the model gets that much out of the input" in page
 
 
 def test_null_scores_that_do_not_fit_are_refused(tmp_path):
