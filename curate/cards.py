@@ -89,6 +89,16 @@ def _again(about: Mapping[str, Any]) -> str:
     return f"## The command that makes it again\n\n{fence}\n{command}\n{fence}\n"
 
 
+def told(facts: Mapping[str, float | int | str]) -> list[str]:
+    """Facts in words: "label entropy 3.317".
+
+    >>> told({"label_entropy": 3.31702, "rows": 12000, "verdict": "fine"})
+    ['label entropy 3.317', 'rows 12,000', 'verdict fine']
+    """
+    shown = {name: f"{v:,}" if isinstance(v, int) else f"{v:,.4g}" if isinstance(v, float) else v for name, v in facts.items()}
+    return [f"{name.replace('_', ' ')} {text}" for name, text in shown.items()]
+
+
 def plain(text: object) -> str:
     """Names, conditions and options are the user's and the dataset's, so they must not become markup."""
     escaped = re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from curate.cards import plain
+from curate.cards import plain, told
 
 Lines = list[str]
 
@@ -230,7 +230,7 @@ def _made(summary: Mapping[str, Any], dataset: Mapping[str, Any], names: Sequenc
         "seed": summary["seed"],
         "whitened": "ZCA" if summary["whitened"] else "no, standardised by channel",
         "recipe": ", ".join(f"{name} {value}" for name, value in summary["training"].items() if value != ""),
-        **{name.replace("_", " "): f"{value:,}" if isinstance(value, int) else plain(value) for name, value in summary["facts"].items()},
+        **({"found": plain(", ".join(told(summary["facts"])))} if summary["facts"] else {}),
         **({"learned rate": f"{summary['rate']:.6g}"} if summary["rate"] is not None else {}),
     }
     lines = ["## How it was made", "", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items()), ""]

@@ -157,6 +157,16 @@ class Iterates(Protocol):
 
 
 @runtime_checkable
+class ReadsScores(Protocol):
+    """What a scorer is besides, if an option names a store of other scores; that it is of the same dataset is checked beforehand."""
+
+    @property
+    def scores_read(self) -> Path | None:
+        """The store's folder; None where the options name none."""
+        ...
+
+
+@runtime_checkable
 class Concludes(Protocol):
     """What a scorer is besides, if its state says something of the whole set: it goes into the manifest and is printed."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from curate.cards import told
 from curate.progress import Progress, Silent, Task
 
 
@@ -265,13 +266,9 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
             for s in scores
         ]
         lines += ["", columns(rows, ["score", "keep", "hard end", "lowest", "median", "highest", "unscored", "more columns"])]
-    told = [f"{s['name']}: {name.replace('_', ' ')} {_fact(value)}" for s in scores for name, value in s.get("facts", {}).items()]
-    lines += ["", *told] if told else []
+    facts = [f"{s['name']}: {fact}" for s in scores for fact in told(s.get("facts", {}))]
+    lines += ["", *facts] if facts else []
     return "\n".join(lines)
-
-
-def _fact(value: float | int | str) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if isinstance(value, float) else value
 
 
 def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
@@ -281,7 +278,7 @@ def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
     head = (
         f"{where}: {summary['images']:,} images of {height} x {width} x {channels} by {summary['method']}, {summary['seconds']:,} s of work"
     )
-    told = [f"{name.replace('_', ' ')} {_fact(value)}" for name, value in summary["facts"].items()]
+    facts = ", ".join(told(summary["facts"]))
     fell = [f"{name} {first:.3g} -> {last:.3g}" for name, (first, last) in losses.items()]
     test = f"{training['steps']:,} steps each, tested {_tested(summary['test'])}"
     rows = [
@@ -295,7 +292,7 @@ def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
         for one in summary["results"]
         for name, found in one.get("minus", {}).items()
     ]
-    return "\n".join([head, *([", ".join(fell)] if fell else []), *([", ".join(told)] if told else []), test, "", table, "", *verdicts])
+    return "\n".join([head, *([", ".join(fell)] if fell else []), *([facts] if facts else []), test, "", table, "", *verdicts])
 
 
 def embeddings_line(where: str, about: Mapping[str, Any]) -> str:

@@ -11,12 +11,13 @@ from curate.errors import InputError, OptionError, UsageError
 from curate.loading import load
 from curate.model_names import reads_no_label
 from curate.plugins import Plugin, options_of, parse
-from curate.protocols import Identified, Scorer, TargetOptional
-from curate.scores import ROWS
+from curate.protocols import Identified, ReadsScores, Scorer, TargetOptional
+from curate.scores import ROWS, require_same_dataset
 from curate.stages import running, shards, sweeping, targeting
 from curate.stages.arms import with_classes
 from curate.stages.parts import Part
 from curate.stages.shards import RUN_SIGNALS
+from curate.store import Store
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def _check(
         if count is not None and count < 1:
             raise OptionError(f"{name} must be 1 or more, got {count}.")
     for one in asked:
+        if isinstance(one.scorer, ReadsScores) and one.scorer.scores_read is not None:
+            require_same_dataset(Store.open(one.scorer.scores_read), data)
         shards.require_known_signals(one.name, one.scorer.requires, data, target, has_embeddings=embeddings is not None)
         if one.reads_run:
             if len(data) < 2:

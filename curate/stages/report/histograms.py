@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from curate.cards import told
 from curate.stages.report.context import CLASSES_SHOWN, Context, Section
 from curate.stages.report.drawing import stacked_histogram
 
@@ -18,5 +19,6 @@ def section(context: Context) -> Section | None:
         if len(known):
             groups = context.labels[known] if names and context.labels is not None else None
             bars, ticks = stacked_histogram(values[known].astype(np.float64), groups, names)
-            drawn.append({"name": name, "bars": bars, "ticks": ticks, "keep": scores.keep(name)})
+            facts = told(scores.about(name).get("result", {}).get("facts", {}))
+            drawn.append({"name": name, "bars": bars, "ticks": ticks, "keep": scores.keep(name), "facts": facts})
     return Section("How the scores are spread", "histograms.html", {"drawn": drawn, "classes": names}) if drawn else None
