@@ -134,8 +134,7 @@ class SetIssues:
 
     @property
     def is_issue(self) -> Mask:
-        found: Mask = self.wrong.any(axis=1)
-        return found
+        return np.asarray(self.wrong.any(axis=1))
 
     @property
     def order(self) -> Int64:
@@ -157,7 +156,7 @@ def set_issues(sets: LabelSets, probs: Array) -> SetIssues:
     if len(known):
         wrong[known] = find_multilabel_errors(probs[known], sets.member[known])
         quality[known] = multilabel_quality(probs[known], sets.member[known])
-    plain: Mask = (wrong & ~sets.member & (probs > 1 - DOUBTED)).any(axis=1)
+    plain = np.asarray((wrong & ~sets.member & (probs > 1 - DOUBTED)).any(axis=1))
     return SetIssues(sets, wrong, quality, plain)
 
 
