@@ -21,19 +21,18 @@ from curate.label_errors import confident_joint, find_label_errors
 from curate.signals.runs import find_runs
 from curate.stages.auditing import audit
 
-SEEDS = 3
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", type=Path, required=True, help="where the stores go")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/confident.txt"))
     arguments = parser.parse_args()
     started = time.process_time()
     digits = curate.load("sample:digits")
     images = np.stack([np.asarray(image) for image in digits.images(0, len(digits))])
     lines = [f"{'':<34}{'joint error':>12}{'issues':>8}{'precision':>11}{'recall':>8}"]
-    for seed in range(SEEDS):
+    for seed in range(arguments.seeds):
         true, given = digits.labels, noisy(digits.labels, seed)
         folds = StratifiedKFold(5, shuffle=True, random_state=seed)  # the rows come writer by writer
         model = LogisticRegression(max_iter=300, C=0.1)

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--human", type=Path)
     parser.add_argument("--goemotions", type=Path)
     parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=6, help="0: the audit alone, which trains nothing")
     parser.add_argument("--dir", type=Path, required=True, help="where the rows and the stores go")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
@@ -64,22 +64,33 @@ def images(arguments: argparse.Namespace) -> list[str]:
     made = audit(data, out=arguments.dir / "audit")
     assert made.issues is not None, "ten classes, thousands of rows"
     lines.append(measured("curate audit, pixels", made.issues.suspicion, wrong))
-    embeddings = arguments.dir / "audit" / "embeddings"
-    names = ["aum", "datamap", "knn_disagreement", "knn_shapley"]
-    scores = curate.score(data, names, embeddings=embeddings, out=arguments.dir / "scores", epochs=arguments.epochs)
-    lines += [measured(name, scores[name] * scores.hard_sign(name), wrong) for name in names]
-    curate.report(scores.path, arguments.dir / "page.html", data=data, issues=arguments.dir / "issues.csv")
-    with open(arguments.dir / "issues.csv", encoding="utf-8", newline="") as opened:
-        listed = list(csv.DictReader(opened))
-    rows = np.array([int(line["row"]) for line in listed])
-    suspicion = np.zeros(len(data))
-    suspicion[rows] = np.arange(len(rows), 0, -1)
-    lines.append(measured("all four together (--issues)", suspicion, wrong))
-    right = [clean[row] == NAMES.index(line["suggested"]) for row, line in zip(rows[:100], listed, strict=False) if wrong[row]]
-    lines.append(f"\nOf the errors among those 100 the suggested label is right for {np.mean(right):.0%}.")
+    issues = arguments.dir / "audit" / "label_issues.csv"
+    if arguments.epochs:
+        embeddings, issues = arguments.dir / "audit" / "embeddings", arguments.dir / "issues.csv"
+        names = ["aum", "datamap", "knn_disagreement", "knn_shapley"]
+        scores = curate.score(data, names, embeddings=embeddings, out=arguments.dir / "scores", epochs=arguments.epochs)
+        lines += [measured(name, scores[name] * scores.hard_sign(name), wrong) for name in names]
+        curate.report(scores.path, arguments.dir / "page.html", data=data, issues=issues)
+        lines.append(measured("these four together (--issues)", by_place(issues, len(data)), wrong))
+    listed = read(issues)
+    right = [clean[int(line["row"])] == NAMES.index(line["suggested"]) for line in listed[:100] if wrong[int(line["row"])]]
+    lines.append(f"\nOf the errors among the first 100 of {issues.name} the suggested label is right for {np.mean(right):.0%}.")
     draw(data, clean, listed[:10], arguments.out / "human_cifar.png")
     print("\n".join(lines))
     return lines
+
+
+def read(issues: Path) -> list[dict[str, str]]:
+    with open(issues, encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def by_place(issues: Path, n: int) -> np.ndarray:
+    """The first of the list highest, what is not listed 0."""
+    rows = [int(line["row"]) for line in read(issues)]
+    suspicion = np.zeros(n)
+    suspicion[rows] = np.arange(len(rows), 0, -1)
+    return suspicion
 
 
 def measured(name: str, hardness: np.ndarray, wrong: np.ndarray) -> str:
