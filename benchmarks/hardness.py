@@ -3,11 +3,11 @@
     python benchmarks/hardness.py --fashion DIR_WITH_IDX_FILES --text NEWS.parquet --dir DIR --out benchmarks/results
 
 5,000 rows each (10,000 did not fit the hour of a shared core), drawn with seed 0. Images: a perceptron of 256 and 64 units, AdamW at 1e-3,
-8 epochs, no augmentation; texts: the default bag of n-grams, 8 epochs. Writes bench_SET.md and bench_SET.png. The same in two commands:
+6 epochs, no augmentation; texts: the default bag of n-grams, 6 epochs. Writes bench_SET.md and bench_SET.png. The same in two commands:
 
-    curate bench DIR/fashion.parquet --model benchmarks/mlp.py:build --epochs 8 --optimizer adamw --lr 0.001 --augment none \
+    curate bench DIR/fashion.parquet --model benchmarks/mlp.py:build --epochs 6 --optimizer adamw --lr 0.001 --augment none \
         --scorer aum --scorer prototypes … --out DIR/fashion
-    curate bench DIR/text.parquet --epochs 8 --scorer aum --scorer prototypes … --out DIR/text
+    curate bench DIR/text.parquet --epochs 6 --scorer aum --scorer prototypes … --out DIR/text
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--dir", type=Path, required=True, help="where the rows and the stores go")
     parser.add_argument("--rows", type=int, default=5_000)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--only", choices=("fashion", "text"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()

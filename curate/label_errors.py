@@ -144,7 +144,7 @@ def multilabel_quality(probs: Array, labels: Array, method: Quality = "self_conf
     """
     each = [label_quality(_two_sided(p), one.astype(np.int64), method) for p, one in zip(probs.T, labels.T, strict=True)]
     ordered = -np.sort(-np.stack(each), axis=0)  # (classes, n), best first
-    mean = ordered[0]
+    mean: Float64 = ordered[0]
     for quality in ordered[1:]:  # over classes, not rows
         mean = alpha * quality + (1 - alpha) * mean
     return mean

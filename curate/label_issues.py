@@ -63,7 +63,8 @@ class LabelIssues:
     def rows(self) -> Int64:
         """The rows that half of the judges or more doubt, likeliest error first; none where no method has a verdict."""
         order = self.order
-        return order[2 * self.votes[order] >= self.judges] if self.judges else order[:0]
+        doubted: Int64 = order[2 * self.votes[order] >= self.judges]
+        return doubted if self.judges else order[:0]
 
 
 def consensus(votes: Sequence[Vote], suggested: Int64 | None = None) -> LabelIssues:
@@ -79,7 +80,9 @@ def consensus(votes: Sequence[Vote], suggested: Int64 | None = None) -> LabelIss
     known = ~np.isnan(ranks)
     rank = np.where(known, ranks, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
     doubts = {vote.name: vote.doubts for vote in votes if vote.doubts is not None}
-    count = np.sum(list(doubts.values()), axis=0, dtype=np.int64) if doubts else np.zeros(len(rank), np.int64)
+    count = np.zeros(len(rank), np.int64)
+    for verdict in doubts.values():
+        count += verdict
     share = count / len(doubts) if doubts else rank
     return LabelIssues((rank + share) / 2, count, tuple(vote.name for vote in votes), doubts, suggested)
 
@@ -131,7 +134,7 @@ class SetIssues:
 
     @property
     def is_issue(self) -> Mask:
-        return self.wrong.any(axis=1)
+        return np.asarray(self.wrong.any(axis=1))
 
     @property
     def order(self) -> Int64:
@@ -153,7 +156,8 @@ def set_issues(sets: LabelSets, probs: Array) -> SetIssues:
     if len(known):
         wrong[known] = find_multilabel_errors(probs[known], sets.member[known])
         quality[known] = multilabel_quality(probs[known], sets.member[known])
-    return SetIssues(sets, wrong, quality, (wrong & ~sets.member & (probs > 1 - DOUBTED)).any(axis=1))
+    plain = np.asarray((wrong & ~sets.member & (probs > 1 - DOUBTED)).any(axis=1))
+    return SetIssues(sets, wrong, quality, plain)
 
 
 def write_set_issues(path: Path, data: Dataset, issues: SetIssues) -> None:

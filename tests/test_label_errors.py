@@ -132,3 +132,23 @@ def test_masks_and_qualities_of_sets_are_cleanlabs(seed):
         np.testing.assert_allclose(
             multilabel_quality(probs, given, method), rank.get_label_quality_scores(lists, probs, method=method), atol=1e-6
         )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_known_noise_matrix_is_found_again_on_digits(seed):
+    """Nine in ten labels are right, the others one or three further; the model is another library's, out of fold."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    x, true = load_digits(return_X_y=True)
+    given = (true + np.random.default_rng(seed).choice([0, 1, 3], size=len(true), p=[0.9, 0.06, 0.04])) % 10
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)  # the rows come writer by writer
+    probs = cross_val_predict(LogisticRegression(max_iter=100, C=0.1), x / 16, given, cv=folds, method="predict_proba")
+    known = np.bincount(given * 10 + true, minlength=100).reshape(10, 10) / len(true)
+
+    found, wrong = find_label_errors(probs, given), given != true
+
+    assert np.abs(confident_joint(probs, given) / len(true) - known).mean() <= 0.003
+    assert (found & wrong).sum() >= 0.85 * found.sum()
+    assert (found & wrong).sum() >= 0.6 * wrong.sum()

@@ -1,6 +1,7 @@
 """`curate bench`: plants hard rows of known kinds, scores them over shared runs, and says which scorer finds which kind."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -113,7 +114,7 @@ def bench(
         "scorers": {one.name: {"method": one.plugin.method, "options": dict(options_of(one.scorer))} for one in asked},
         "hardness": kinds,
         "seeds": [seed + i for i in range(seeds)],
-        "run": {name: value for name, value in RunOptions(**options).given().items()} | {"model": options.get("model")},
+        "run": {name: value for name, value in RunOptions(**options).given().items()} | {"model": _model(options.get("model"), data)},
         **({"encoder": vectors} if vectors else {}),
     }
     with writing(out, overwrite=overwrite) as folder:
@@ -121,11 +122,11 @@ def bench(
         for fault in store.drop_damaged():
             progress.note(f'File "{fault.file}" is damaged ({fault.problem}); it is made again.')
         done = {entry.file for entry in store.files(RESULTS)}
-        for kind, share in kinds.items():
-            if f"{kind}.arrow" in done:
-                continue
+        left = {kind: share for kind, share in kinds.items() if f"{kind}.arrow" not in done}
+        started = time.perf_counter()
+        for i, (kind, share) in enumerate(left.items()):
             planted = plant(data, kind, share or None, seed=seed)
-            progress.note(f"{kind}: {int(planted.is_hard.sum()):,} of {len(planted.is_hard):,} rows.")
+            progress.note(_announced(kind, planted, len(kinds) - len(left) + i, len(kinds), i, time.perf_counter() - started))
             if vectors:
                 placed = folder / "embeddings" / kind
                 options["embeddings"] = embed(planted.data, out=placed, encoder=encoder, seed=seed, device=device, progress=progress)
@@ -159,6 +160,19 @@ def _kinds(asked: Sequence[str], data: Dataset) -> dict[str, float]:
             raise UsageError(f'Hardness "{name}" is asked for twice. A bench with another share needs another --out.')
         found[name] = share_of(name, data, share)
     return found
+
+
+def _announced(kind: str, planted: Planted, number: int, kinds: int, done: int, seconds: float) -> str:
+    """Which kind comes now and, once one is done, how long the rest will take."""
+    rest = f" About {max(1, round(seconds / done * (kinds - number) / 60))} min left." if done else ""
+    return f"{number + 1} of {kinds}, {kind}: {int(planted.is_hard.sum()):,} of {len(planted.is_hard):,} rows are planted.{rest}"
+
+
+def _model(spec: str | None, data: Dataset) -> str | None:
+    """What a manifest calls the model: no path, and a file by its content."""
+    from curate.signals.proxies import find
+
+    return None if spec is None else find(spec, data).name
 
 
 def _encoder(asked: Sequence[Asked], data: Dataset, encoder: str | None, device: str) -> str | None:
@@ -286,7 +300,7 @@ def draw(summary: Mapping[str, Any], target: Path) -> None:
     """AUROC as a heat map: blue finds the kind, red puts it among the easy rows, white knows nothing of it."""
     from matplotlib.figure import Figure
 
-    kinds, scorers = list(summary["hardness"]), _ranked(summary, "auroc")
+    kinds, scorers = sorted(summary["hardness"], key=lambda kind: kind in CONTROLS), _ranked(summary, "auroc")
     values = np.array([[_value(summary["means"][scorer][kind], "auroc") for kind in kinds] for scorer in scorers])
     figure = Figure(figsize=(1.8 + 0.85 * len(kinds), 1.6 + 0.34 * len(scorers)), layout="constrained")
     axes = figure.add_subplot()
@@ -295,7 +309,10 @@ def draw(summary: Mapping[str, Any], target: Path) -> None:
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if abs(value - 0.5) > 0.35 else "black")
     axes.set_xticks(range(len(kinds)), [_titled(kind) for kind in kinds], rotation=35, ha="right", fontsize=9)
     axes.set_yticks(range(len(scorers)), scorers, fontsize=9)
-    axes.set_title(f"AUROC of planted hardness, mean of {len(summary['seeds'])} seeds", loc="left", fontsize=10)
+    if controls := [place for place, kind in enumerate(kinds) if kind in CONTROLS]:
+        axes.axvline(min(controls) - 0.5, color="black", linewidth=1.5)
+    title = f"AUROC of planted hardness, mean of {len(summary['seeds'])} seeds"
+    axes.set_title(f"{title}\nblue finds it, red puts it among the easy rows; a control is right below 0.5", loc="left", fontsize=10)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.savefig(target, format="png", dpi=150)

@@ -179,6 +179,32 @@ def test_a_bench_reads_low_and_high_scores_as_hardness_and_goes_on_where_it_was_
     assert Bench.open(made.path).summary() == made.summary()
 
 
+def test_scorers_that_read_vectors_get_those_of_each_copy(vectors, tmp_path, caplog):
+    data, labels = vectors.matrix(0, N).copy(), vectors.labels
+    data[np.arange(N), labels] += 5
+    rows = curate.load((data, labels))
+
+    made = curate.bench(rows, ["knn_disagreement"], hardness=["uniform", "near_ood"], seeds=1, out=tmp_path / "bench")
+
+    assert made.summary()["means"]["knn_disagreement"]["uniform"]["auroc"] > 0.9
+    assert made.store.job["encoder"] == "column"
+    assert {one.name for one in (tmp_path / "bench" / "embeddings").iterdir()} == {"uniform", "near_ood"}
+    assert [line.partition(":")[0] for line in caplog.messages] == ["1 of 2, uniform", "2 of 2, near_ood"]
+    assert "min left" in caplog.messages[1] and "min left" not in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("scorers", "encoder", "says"),
+    [(["contamination"], None, "target set"), (["aum"], "column", "no use here"), (["knn_shapley"], "pixels", "pixels")],
+    ids=["a target", "an encoder for nobody", "an encoder of other data"],
+)
+def test_what_no_copy_has_is_refused_before_anything_is_planted(scorers, encoder, says, vectors, tmp_path):
+    with pytest.raises((UsageError, ColumnError), match=says):
+        curate.bench(vectors, scorers, hardness=["uniform"], encoder=encoder, out=tmp_path / "bench")
+
+    assert not (tmp_path / "bench").exists()
+
+
 @pytest.mark.parametrize(
     ("hardness", "error"),
     [
