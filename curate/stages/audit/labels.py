@@ -13,6 +13,7 @@ from curate.topk import average_ranks
 NEIGHBOURS: Final = 10
 DOUBTED: Final = 0.1  # probability of the label, at most
 AGREED: Final = 0.6  # share of the neighbours, at least, that bear the label that the probe gives
+ALONE: Final = 0.3  # share of the neighbours, at most, that bear the label itself
 FEWEST: Final = 50  # labelled rows, below which there is nothing to learn from
 
 
@@ -40,7 +41,7 @@ def check_labels(vectors: NDArray[Any], labels: NDArray[np.int64], classes: int,
     theirs = np.where(near >= 0, labels[near], -1)
     count = np.maximum((theirs >= 0).sum(axis=1), 1)
     same, suggested = ((theirs == of[:, None]).sum(axis=1) / count for of in (given, other))
-    issue = (other != given) & (own < DOUBTED) & (suggested >= AGREED)
+    issue = (other != given) & (own < DOUBTED) & (suggested >= AGREED) & (same <= ALONE)
     rank = (average_ranks(1 - own) + average_ranks(1 - same)) / 2
     is_issue, suspicion = np.zeros(len(labels), np.bool_), np.full(len(labels), np.nan)
     is_issue[known] = issue
