@@ -1,4 +1,4 @@
-"""Rows that look unlike data: texts of no or one letter, of markup or mojibake, of unlikely letters; images of one colour, of noise or of odd size."""
+"""Rows that look unlike data: texts of one letter, markup, mojibake or unlikely letters; images of one colour, of noise, of odd size."""
 
 import re
 from collections import Counter

@@ -31,7 +31,7 @@ def _audited(context: Context) -> str:
     problem, sure = (int(audit.any_of(kinds).sum()) for kinds in (tuple(audit.found), DROPPED))
     if not problem:
         return "No problem was found."
-    gone = f"; {sure:,} of them are empty or copies, which the first command below leaves out" if sure else ""
+    gone = f"; {sure:,} of them are empty, copies or test rows, which the first command below leaves out" if sure else ""
     return f"{problem:,} rows, {problem / max(1, audit.n):.1%}, have a problem{gone}. The others want a look: they are shown below."
 
 
