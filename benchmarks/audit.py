@@ -152,7 +152,7 @@ def fashion(folder: Path, rng: Any) -> Any:
         *[rng.integers(0, 256, (28, 28)).astype(np.uint8) for _ in range(half)],
     ]
     rows, given, planted = plant(list(images), labels, list(others), other_labels, brighter, junk, rng)
-    planted["odd"], planted["outlier"] = planted["junk"][:half], planted.pop("junk")[half:]
+    planted["odd"] = planted.pop("junk")
     return (np.stack(rows), given), (others, other_labels), planted
 
 

@@ -84,6 +84,7 @@ def encode_like(embeddings: Embeddings, data: Dataset, encoder: str | None = Non
     found = find_encoder(encoder or default_encoder(data), data, None, device)
     file = embeddings.path / FITTED / WEIGHTS
     vectors, failed = found.encode(data, 0, len(data), weights_of(file) if file.is_file() else {})
+    vectors = np.array(vectors, np.float32)  # a set that is vectors gives its own
     vectors[list(failed)] = np.nan
     return vectors
 

@@ -13,6 +13,7 @@ from curate.cli import cli
 from curate.errors import ColumnError, InputError, OtherJobError
 from curate.index.linear_probe import out_of_fold
 from curate.stages import auditing
+from curate.stages.audit import leaks
 from curate.stages.audit.oddities import odd_rows, robust_z
 
 FLIPPED = list(range(0, 400, 20))
@@ -154,6 +155,33 @@ def test_oddities_of_texts():
     data = curate.load(pa.table({"text": [*good * 5, "<div>hello</div> there you are", "kxqzv wqxzk vvkqz xzqkw qqzxk", None]}))
 
     assert odd_rows(data) == {60: "markup", 61: "letters unlike the rest"}
+
+
+def test_images_of_noise_are_odd_and_pictures_are_not():
+    rng = np.random.default_rng(0)
+    across, down = np.meshgrid(np.arange(28), np.arange(28))
+    picture = (127 + 120 * np.sin(across / 3) * np.cos(down / 4)).astype(np.uint8)
+    grainy = np.clip(picture + 20 * rng.normal(size=picture.shape), 0, 255).astype(np.uint8)
+    images = np.stack([picture, grainy, rng.integers(0, 256, (28, 28)).astype(np.uint8), np.full((28, 28), 9, np.uint8)])
+
+    assert odd_rows(curate.load((images, np.zeros(4, np.int64)))) == {2: "noise", 3: "one colour"}
+
+
+@pytest.mark.parametrize(("words", "ngram"), [(8, 1), (20, 1), (40, 3), (200, 5)])
+def test_a_changed_word_leaves_a_text_nearly_the_same(words, ngram):
+    text = [f"w{i}" for i in range(words)]
+    data = curate.load(pa.table({"text": [" ".join(text)] * 3}))
+    runs = [{tuple(one[i : i + ngram]) for i in range(words - ngram + 1)} for one in (text, [*text[:4], *text[5:]])]
+
+    assert leaks.ngram_for(data) == ngram and len(runs[0] & runs[1]) / len(runs[0] | runs[1]) > leaks.ALIKE
+
+
+def test_vectors_are_checked_against_a_test_set_too(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+
+    found = auditing.audit((x, np.arange(60) % 2), test=(np.stack([x[7], x[3] + 9]), np.array([1, 1])), out=tmp_path / "a")
+
+    assert ones(found.found["leak"]) == [7]
 
 
 def test_robust_deviations_of_equal_values_are_zero():

@@ -13,6 +13,7 @@ from curate.label_issues import DOUBTED, LabelIssues, Vote, consensus, likeliest
 
 NEIGHBOURS: Final = 10
 AGREED: Final = 0.6  # share of the neighbours, at least, that bear the label that the probe gives
+ALONE: Final = 0.3  # share of the neighbours, at most, that bear the label itself
 FEWEST: Final = 50  # labelled rows, below which there is nothing to learn from
 
 
@@ -43,7 +44,7 @@ def check_labels(
     count = np.maximum((theirs[known] >= 0).sum(axis=1), 1)
     same, suggested = ((theirs[known] == of[:, None]).sum(axis=1) / count for of in (given, other))
     is_issue = np.zeros(len(labels), np.bool_)
-    is_issue[known] = (other != given) & (own < DOUBTED) & (suggested >= AGREED)
+    is_issue[known] = (other != given) & (own < DOUBTED) & (suggested >= AGREED) & (same <= ALONE)
     differs, value = disagreement(theirs, labels), shapley.astype(np.float64)
     votes = [
         *votes_of_probabilities(p, labels),

@@ -19,10 +19,12 @@ Mask = NDArray[np.bool_]
 
 
 def ngram_for(data: Dataset) -> int:
-    """How many words an n-gram has, so that one changed word leaves a text nearly the same: 1 in headlines, 3 in paragraphs, 5 in pages."""
+    """How many words an n-gram has, so that one changed word leaves a text nearly the same: 1 in headlines and comments, 3 in paragraphs
+    (of 30 words a changed one leaves 80 % of the runs of three, of 15 not 60 %), 5 in pages.
+    """
     rows = np.linspace(0, len(data) - 1, min(len(data), 2000)).astype(np.int64)
     words = float(np.median([len(text.split()) for text in joined_texts(data.select(rows), 0, len(rows))]))
-    return 1 if words < 15 else 3 if words < 60 else 5
+    return 1 if words < 30 else 3 if words < 60 else 5
 
 
 def minhash_spec(ngram: int) -> str:

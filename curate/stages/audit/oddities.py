@@ -1,4 +1,4 @@
-"""Rows that look unlike data: texts of no or one letter, of markup or mojibake, of unlikely letters; images of one colour or odd size."""
+"""Rows that look unlike data: texts of one letter, markup, mojibake or unlikely letters; images of one colour, of noise, of odd size."""
 
 import re
 from collections import Counter
@@ -14,6 +14,8 @@ from curate.signals.encoders import joined_texts
 FAR: Final = 6.0  # robust deviations of the logarithm of length
 FEW_LETTERS: Final = 0.5
 ONE_LETTER: Final = 0.5
+_NOISY: Final = 0.85  # of the squared difference of pixels that are independent; pictures have under a half
+_SMALLEST: Final = 16  # pixels a side, below which chance makes noise of a picture
 _BLOCK: Final = 4096
 _SYMBOLS: Final = 192  # ASCII, and 64 classes of what lies beyond
 _MARKUP: Final = re.compile(
@@ -105,11 +107,22 @@ def _odd_images(data: Dataset) -> dict[int, str]:
             forms.append(None if image is None else image.size)
             if image is not None and _is_plain(image.getextrema()):
                 found[row] = "one colour"
+            elif image is not None and _is_noise(np.asarray(image.convert("L"), np.float32)):
+                found[row] = "noise"
     sizes = Counter(form for form in forms if form is not None)
     if sizes and sizes.most_common(1)[0][1] >= 0.9 * sum(sizes.values()):
         usual = sizes.most_common(1)[0][0]
         found = {row: f"{form[0]} x {form[1]} pixels" for row, form in enumerate(forms) if form not in (None, usual)} | found
     return found
+
+
+def _is_noise(pixels: NDArray[np.float32]) -> bool:
+    """Whether a pixel says next to nothing about those beside it: their mean squared difference is then twice the variance."""
+    if min(pixels.shape) < _SMALLEST:
+        return False
+    across, down = np.diff(pixels, axis=1), np.diff(pixels, axis=0)
+    apart = (float(np.square(across).mean()) + float(np.square(down).mean())) / 2
+    return apart > _NOISY * 2 * float(pixels.var())
 
 
 def _is_plain(extrema: Iterable[object]) -> bool:

@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from curate.stages.audit.findings import DROPPED
 from curate.stages.report.context import Context, Section
 from curate.stages.report.suspects import likely_wrong
 
 
 def section(context: Context) -> Section | None:
-    lines = [line for line in (_about(context), _scored(context), _wrong(context), _kept(context), *_paid(context)) if line]
+    lines = [
+        line for line in (_about(context), _audited(context), _scored(context), _wrong(context), _kept(context), *_paid(context)) if line
+    ]
     return Section("In short", "summary.html", {"lines": lines})
 
 
@@ -21,9 +24,20 @@ def _about(context: Context) -> str:
     return f"{about['rows']:,} rows of {about['modality'].replace('_', ' ')} data{labelled}{classes}.{missing}"
 
 
+def _audited(context: Context) -> str:
+    audit = context.audit
+    if audit is None:
+        return ""
+    problem, sure = (int(audit.any_of(kinds).sum()) for kinds in (tuple(audit.found), DROPPED))
+    if not problem:
+        return "No problem was found."
+    gone = f"; {sure:,} of them are empty, copies or test rows, which the first command below leaves out" if sure else ""
+    return f"{problem:,} rows, {problem / max(1, audit.n):.1%}, have a problem{gone}. The others want a look: they are shown below."
+
+
 def _scored(context: Context) -> str:
     scores = context.scores
-    if scores is None:
+    if scores is None or context.audit is not None:
         return ""
     run = (
         f" from one training run ({context.runs[0].store.job.get('model') or 'recorded'}, {context.runs[0].epochs} epochs)"
