@@ -24,7 +24,7 @@ from curate.protocols import Keep, Sampler, Sign
 from curate.rng import KeyedRandom
 from curate.scores import Scores, describe_dataset
 from curate.selection import Selection
-from curate.stages import narrowing
+from curate.stages import contamination, narrowing
 from curate.stages.exporting import write_folder
 from curate.store import writing
 
@@ -150,6 +150,9 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
         report["index"] = keeper.notes
     if needed is not None:
         report["memory_needed"] = needed
+    leaked = contamination.found(columns.scores, picked)
+    if leaked:
+        report["contamination"] = leaked
     vectors = pool_columns.get("embedding")
     if vectors is None and request.embeddings is not None:
         vectors = request.embeddings.matrix

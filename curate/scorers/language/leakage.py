@@ -152,15 +152,5 @@ def starting_points(length: int, n: int, k: int) -> NDArray[np.int64]:
     return np.linspace(2, length - n, k).astype(np.int64)
 
 
-def decrease(rows: Floats, reference: Floats) -> float:
-    """The paper's statistic: by how many percent of itself the mean falls (negative: rises) from the rows to the reference.
-
-    >>> decrease(np.array([0.5, 0.7]), np.array([0.3, 0.3]))
-    50.0
-    """
-    own = float(np.nanmean(rows))
-    return round(100 * (own - float(np.nanmean(reference))) / own, 4) if own else 0.0
-
-
 def _perplexity(loss: Floats) -> NDArray[np.float32]:
     return np.exp(np.minimum(loss, 88.0)).astype(np.float32)

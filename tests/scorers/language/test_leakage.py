@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from curate.errors import InputError, OptionError
-from curate.scorers.language.leakage import Leakage, decrease, starting_points
+from curate.scorers.language.leakage import Leakage, starting_points
+from curate.stages.contamination import decrease
 from curate.testing import check_scorer, shard_of
 
 TEXTS = ["the text is to inform of the end and so on", "yes", "a" * 60, "", "the end of a text " * 60, "no and yes and no and yes"]
