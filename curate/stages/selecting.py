@@ -266,6 +266,8 @@ def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, 
         if name == "score":
             assert by is not None, "a sampler that reads a score has been given one"
             found[name] = _score(by, columns)
+            if found[name].ndim != 1:
+                raise OptionError(f'--by "{by}" holds {found[name].shape[1]} numbers a row; one is expected. Name another column.')
             if found[name].dtype.kind not in "fiub":
                 raise OptionError(f'--by "{by}" holds words, not numbers. Name a score or a column of numbers.')
         elif name == "label":
