@@ -9,7 +9,13 @@ from typing import Any
 
 def selection_card(about: Mapping[str, Any], dataset: Mapping[str, Any], report: Mapping[str, Any], files: str | None) -> str:
     """README.md with the hub's YAML head. `about` is how the rows were chosen, `report` what came of it, `files` where they lie."""
-    parts = [_head(report["kept"], dataset, files), _provenance(about, dataset, report), _by_class(report), _again(about)]
+    parts = [
+        _head(report["kept"], dataset, files),
+        _provenance(about, dataset, report),
+        _by_class(report),
+        _leaks(dataset, report),
+        _again(about),
+    ]
     return "\n".join(part for part in parts if part) + "\n"
 
 
@@ -79,6 +85,32 @@ def _by_class(report: Mapping[str, Any]) -> str:
     for name, (kept, total) in report["classes"].items():
         lines.append(f"| {plain(name)} | {kept:,} | {total:,} | {kept / total if total else 0:.1%} |")
     return "\n".join([*lines, ""])
+
+
+def _leaks(dataset: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """Evaluation sets that the rows repeat; a set of texts says it, too, where nobody looked."""
+    records = report.get("contamination") or []
+    if not records and dataset.get("modality") not in ("text", "text_pair", "chat"):
+        return ""
+    lines = [_leak(one) for one in records] or [
+        "Not checked against any evaluation set: `curate score DATA --scorer contamination --target EVALUATION --out scores`, then "
+        "`curate export … --with-scores scores`."
+    ]
+    return "\n".join(["## Contamination", "", *(f"- {line}" for line in lines), ""])
+
+
+def _leak(one: Mapping[str, Any]) -> str:
+    if one["method"] == "leakage":
+        beside = f", {one['reference_accuracy']:.1%} of the reference (a decrease of {one['decrease']:.1f} %)" if "decrease" in one else ""
+        return (
+            f"{_code(one['score'])}: the model {_code(one['model'])} goes on word for word at {one['accuracy']:.1%} of places{beside}; "
+            f"{one['rows']:,} rows are known by heart, {one['kept']:,} of them kept."
+        )
+    return (
+        f"{_code(one['score'])}: {one['rows']:,} rows of the source share a run of {one['n']} words, or a whole shorter row, with the "
+        f"evaluation set of {one['against_rows']:,} rows with fingerprint `{one['against']}`; {one['kept']:,} of them are kept"
+        f"{', with runs of up to ' + format(one['kept_longest'], ',') + ' words' if one['kept'] else ''}."
+    )
 
 
 def _again(about: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate import column_logic as columns
-from curate.errors import UsageError
+from curate.errors import ColumnError, UsageError
 from curate.grammar import ALLOWED, Compiler, Data, Lookup, Signs, column_name, short
 from curate.protocols import Array
 
@@ -60,6 +60,10 @@ class Expression:
         def once(name: str) -> Array:
             if name not in read:
                 read[name] = lookup(name)
+            if read[name].ndim != 1:
+                raise ColumnError(
+                    f'"{name}" holds {read[name].shape[1]} numbers a row, where an expression takes one. Name another column.'
+                )
             return read[name]
 
         with np.errstate(all="ignore"):

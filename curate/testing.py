@@ -168,6 +168,8 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         "answer": np.array([f"row {row} says {'that ' * (row % 4)}this" for row in range(n)]),
         "text": np.array([f"row {row} says {'this and ' * (row % 5)}that" for row in range(n)]),
         "target.embedding": _normal("target.embedding", n, _DIMENSION).astype(np.float32),
+        "target.question": np.array([f"what is in row {row}?" for row in range(n)]),
+        "target.answer": np.array([f"it has {'this and ' * (row % 4)}that" for row in range(n)]),
         "target.content": (2 * n + np.arange(n) // 3).astype(np.uint64),
         "target.text": np.array([f"it is row {row} that says {'and this ' * (row % 3)}again" for row in range(n)]),
     }
@@ -308,7 +310,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
             f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
-            "target.embedding, target.text, target.label, target.content, target.swept.X."
+            "and of these behind the label those of the target, target.X, and target.swept.X."
         )
     if not at:
         return known[base]

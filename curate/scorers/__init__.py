@@ -25,6 +25,7 @@ MENU: dict[str, str] = {
     "ifd": "curate.scorers.language.ifd:IFD",
     "knn_disagreement": "curate.scorers.neighbours.knn_disagreement:KNNDisagreement",
     "knn_shapley": "curate.scorers.neighbours.knn_shapley:KNNShapley",
+    "leakage": "curate.scorers.language.leakage:Leakage",
     "least_confidence": "curate.scorers.dynamics.least_confidence:LeastConfidence",
     "lexical": "curate.scorers.language.lexical:Lexical",
     "line_filters": "curate.scorers.language.line_filters:LineFilters",

@@ -292,7 +292,29 @@ class _Checks:
             bar.advance(len(self.data))
         self.found["leak"] = ours
         self.facts["leaked_test_rows"] = int(theirs.sum())
+        if self.data.modality in TEXTS:
+            self._passages()
         self.notes["leak"] = f"{exact:,} word for word; {int(theirs.sum()):,} of the {len(self.test):,} test rows are known from training"
+
+    def _passages(self) -> None:
+        """Rows that hold a run of words of the test set though they are no copy of any of its rows."""
+        try:
+            self.scores = scoring.score(
+                self.data, ["contamination"], target=self.test, out=self.folder / "scores", max_failures=1.0, progress=Silent()
+            )
+        except InputError as error:  # its texts are too short for a shared run to mean anything
+            self.skipped["passage"] = str(error).partition(": ")[2]
+            return
+        hits, longest = self.scores["contamination.hits"], self.scores["contamination.longest"]
+        self.found["passage"] = (hits > 0) & ~self.found["leak"]
+        self.first["passage"] = np.argsort(-longest, kind="stable")
+        about = self.scores.about("contamination")
+        facts = about["result"]["facts"]
+        self.facts["test_rows_touched"] = facts["target_rows_touched"]
+        self.notes["passage"] = (
+            f"a run of {about['options']['n']} words or more; {facts['target_rows_touched']:,} test rows are in these rows in part, "
+            f"{facts['target_rows_at_80_percent']:,} to 80 % or more"
+        )
 
 
 def _labels(data: Dataset, skipped: dict[str, str]) -> NDArray[np.int64] | None:

@@ -25,6 +25,7 @@ from curate.progress import Progress, Silent
 from curate.reading import quiet
 from curate.scores import Scores
 from curate.selection import CARD, DATA, FILE, HERE, Selection
+from curate.stages.contamination import found
 from curate.stages.worth import initial_seeds
 from curate.store import MANIFEST, Store, differences, writing
 from curate.synthetic import FILE as FILE_OF_SET
@@ -88,7 +89,11 @@ def export(
         if chosen.data is None:
             raise UsageError("Decisions are checked against the source: name it with --data DATA.")
         chosen = apply(read_decisions(decisions, chosen.data), chosen)
-    columns = _score_columns(scores, chosen) if scores is not None else {}
+    columns: Columns = {}
+    if scores is not None:
+        opened = scores if isinstance(scores, Scores) else Scores.open(scores)
+        columns = _score_columns(opened, chosen)
+        chosen = replace(chosen, report={**chosen.report, "contamination": found(opened, chosen.rows)})
     if format != "ids":
         _refuse_unwritable(chosen.dataset(), format)
     with writing(folder, overwrite=overwrite):
@@ -217,9 +222,8 @@ def _write_data(store: Store, chosen: Selection, progress: Progress, columns: Co
             task.advance(stop - first)
 
 
-def _score_columns(scores: Scores | str | Path, chosen: Selection) -> dict[str, pa.Array]:
+def _score_columns(opened: Scores, chosen: Selection) -> dict[str, pa.Array]:
     """Every score's own column at the selected rows."""
-    opened = scores if isinstance(scores, Scores) else Scores.open(scores)
     if opened.store.dataset["fingerprint"] != chosen.dataset_about["fingerprint"]:
         raise InputError(f'Scores "{opened.path}" are of another dataset than the selection. Pass the store that it was made with.')
     return {f"score.{name}": pa.array(opened[name][chosen.rows], from_pandas=True) for name in opened.names}

@@ -24,7 +24,7 @@ from curate.protocols import Keep, Sampler, Sign
 from curate.rng import KeyedRandom
 from curate.scores import Scores, describe_dataset
 from curate.selection import Selection
-from curate.stages import narrowing
+from curate.stages import contamination, narrowing
 from curate.stages.exporting import write_folder
 from curate.store import writing
 
@@ -151,6 +151,9 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
         report["index"] = keeper.notes
     if needed is not None:
         report["memory_needed"] = needed
+    leaked = contamination.found(columns.scores, picked)
+    if leaked:
+        report["contamination"] = leaked
     vectors = pool_columns.get("embedding")
     if vectors is None and request.embeddings is not None:
         vectors = request.embeddings.matrix
@@ -264,6 +267,8 @@ def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, 
         if name == "score":
             assert by is not None, "a sampler that reads a score has been given one"
             found[name] = _score(by, columns)
+            if found[name].ndim != 1:
+                raise OptionError(f'--by "{by}" holds {found[name].shape[1]} numbers a row; one is expected. Name another column.')
             if found[name].dtype.kind not in "fiub":
                 raise OptionError(f'--by "{by}" holds words, not numbers. Name a score or a column of numbers.')
         elif name == "label":

@@ -8,7 +8,7 @@ from curate.errors import OptionError
 from curate.scorers import MENU as LISTED
 from curate.testing import _score, check_scorer, signals_of
 
-MODELS = ("ask_llm", "ifd", "perplexity", "preselect")  # default to models of the hub; their own tests check them with tiny ones
+MODELS = ("ask_llm", "ifd", "leakage", "perplexity", "preselect")  # default to models of the hub; their own tests check them with tiny ones
 MENU = [name for name in LISTED if name not in MODELS]
 EPOCHS, N = 12, 40
 VARIANTS = [

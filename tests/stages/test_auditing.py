@@ -187,3 +187,27 @@ def test_vectors_are_checked_against_a_test_set_too(tmp_path):
 def test_robust_deviations_of_equal_values_are_zero():
     np.testing.assert_array_equal(robust_z(np.array([2.0, 2, 2, 9])), np.zeros(4))
     np.testing.assert_allclose(robust_z(np.array([1.0, 2, 3, 4, 100]))[-1], 97 / 1.4826)
+
+
+def test_a_passage_of_the_test_set_is_found_and_has_a_section(tmp_path):
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(500)]
+    pages = [" ".join(rng.choice(words, 60)) for _ in range(60)]
+    test = [" ".join(rng.choice(words, 40)) for _ in range(20)]
+    passage = " ".join(test[5].split()[10:30])
+    table = pa.table({"text": [*pages[:30], f"{pages[30]} {passage} {pages[31]}", *pages[32:], test[7]]})
+
+    found = auditing.audit(curate.load(table), test=curate.load(pa.table({"text": test})), out=tmp_path / "a")
+
+    assert ones(found.found["passage"]) == [30] and found.first["passage"][0] in (30, 59)
+    assert ones(found.found["leak"]) == [59] and found.facts["test_rows_touched"] == 2
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert "Contamination" in page and "an evaluation set of 20 rows" in page
+
+
+def test_a_test_set_of_short_texts_shares_no_passage(tmp_path):
+    table = pa.table({"text": [f"say {i} again" for i in range(40)]})
+
+    found = auditing.audit(curate.load(table), test=curate.load(pa.table({"text": ["go home", "stay"]})), out=tmp_path / "a")
+
+    assert "passage" not in found.found and "8 words" in found.skipped["passage"]

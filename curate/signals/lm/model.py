@@ -29,6 +29,14 @@ class Part:
     target: Sequence[int]
 
 
+@dataclass(frozen=True)
+class Foretold:
+    """For every token of a row but the first: whether it is the likeliest by what comes before, `hits`, and its loss in nats."""
+
+    hits: NDArray[np.bool_]
+    losses: Floats32
+
+
 class LanguageModel:
     """A causal or encoder-decoder model with its tokenizer.
 
@@ -81,6 +89,32 @@ class LanguageModel:
         for batch in plan(lengths[told], self.batch_tokens):
             self._halving(told[batch], lambda rows: _put(total, count, rows, reads([parts[i] for i in rows])))
         return total, count
+
+    @torch.inference_mode()
+    def foretold(self, rows: Sequence[Sequence[int]]) -> list[Foretold]:
+        """What a causal model would have said in place of each token, given those before it as they are."""
+        nothing = Foretold(np.zeros(0, bool), np.zeros(0, np.float32))
+        found = [nothing] * len(rows)
+
+        def read(chosen: NDArray[np.int64]) -> None:
+            ids = self._padded([rows[i] for i in chosen], fill=0)  # (b, t)
+            sizes = [len(rows[i]) - 1 for i in chosen]
+            known = torch.arange(ids.shape[1] - 1, device=self._device) < torch.tensor(sizes, device=self._device)[:, None]
+            wanted, at, hits, losses = ids[:, 1:][known], 0, [], []
+            for logits in self._logits(ids[:, :-1], known):  # (chunk, vocabulary)
+                here = wanted[at : at + len(logits)]
+                hits.append((logits.argmax(dim=1) == here).cpu().numpy())
+                losses.append(torch.nn.functional.cross_entropy(logits, here, reduction="none").cpu().numpy())
+                at += len(logits)
+            cuts = np.cumsum(sizes)[:-1]
+            for i, *both in zip(chosen, *(np.split(np.concatenate(values), cuts) for values in (hits, losses)), strict=True):
+                found[i] = Foretold(*both)
+
+        lengths = np.array([len(row) for row in rows], np.int64)
+        told = np.flatnonzero(lengths > 1)
+        for batch in plan(lengths[told], self.batch_tokens):
+            self._halving(told[batch], read)
+        return found
 
     @torch.inference_mode()
     def pooled(self, rows: Sequence[Sequence[int]]) -> Floats32:

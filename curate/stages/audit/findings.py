@@ -19,6 +19,7 @@ KINDS: Final[Mapping[str, str]] = {
     "outlier": "Far from everything",
     "label_issue": "Labels that are probably wrong",
     "leak": "Also in the test set",
+    "passage": "Share a passage with the test set",
 }
 DROPPED: Final = ("empty", "exact_duplicate", "near_duplicate", "leak")  # what may go without a look; the rest is to be looked at
 

@@ -8,6 +8,7 @@ It needs no script of its own to show rows: put `context.cells.show(rows)` into 
 SECTIONS: dict[str, str] = {
     "summary": "curate.stages.report.summary:section",
     "audit": "curate.stages.report.audit:section",
+    "contamination": "curate.stages.report.contamination:section",
     "suspects": "curate.stages.report.suspects:section",
     "datamap": "curate.stages.report.datamap:section",
     "comparison": "curate.stages.report.comparison:section",

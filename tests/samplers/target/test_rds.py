@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import curate
-from curate.errors import ColumnError
+from curate.errors import ColumnError, CurateError
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.samplers.target.rds import RDS, round_robin
@@ -78,3 +78,12 @@ def test_from_vectors_to_a_selection(tmp_path):
     similarity = scores["rds.similarity"]
     assert similarity.shape == (60, 3)
     assert kept.rows[np.argsort(kept.order)].tolist() == naive(similarity, 9)
+
+
+def test_its_lists_are_no_numbers_to_rank_or_compare_by(tmp_path):
+    rows = np.eye(4, dtype=np.float32)
+    scores = curate.score(rows, ["rds"], target=rows[:2], out=tmp_path / "scores")
+
+    for asked in ({"where": "rds.similarity > 0"}, {"sampler": "top", "by": "rds.similarity", "keep": "high", "budget": 2}):
+        with pytest.raises(CurateError, match="2 numbers a row"):
+            curate.select(rows, scores, **asked)
