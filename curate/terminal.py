@@ -238,7 +238,7 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
                 s["median"],
                 s["highest"],
                 sum(s["unscored"].values()),
-                " ".join(s["columns"][1:]),
+                _few(s["columns"][1:]),
             ]
             for s in scores
         ]
@@ -246,6 +246,11 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
     told = [f"{s['name']}: {name.replace('_', ' ')} {_fact(value)}" for s in scores for name, value in s.get("facts", {}).items()]
     lines += ["", *told] if told else []
     return "\n".join(lines)
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    """The names in a row, of many the first and how many there are besides."""
+    return " ".join(names) if len(names) <= most else f"{' '.join(names[:3])} … and {len(names) - 3} more"
 
 
 def _fact(value: float | int | str) -> str:
