@@ -2,12 +2,12 @@
 
     python benchmarks/lm.py --data webtext-mix.parquet --out benchmarks/results/lm.txt
 
-The loop: rows in their order, 16 a batch, each text cut to 512 tokens and padded to them (`padding="max_length"`, as data-selection scripts
-have it), logits of every position over the whole vocabulary, then one number a row. Beside it the kinder loop that pads to the longest text of its
-batch. Ours sorts by length, fills batches of 8,192 padded tokens, and puts the head on the positions that count. The model is a GPT-2 of two layers, 256
-wide, with 50,257 tokens and random weights, which are as fast as trained ones; the tokenizer cuts words from blanks. Losses are what
-`perplexity` asks for, answers the next token after Ask-LLM's published prompt. Seconds are the process's CPU time, one thread; memory is
-what a forked process grew by. All three must agree.
+The loop: rows in their order, 16 a batch, each text cut to 512 tokens and padded to them (`padding="max_length"`, as data-selection
+scripts have it), logits of every position over the whole vocabulary, then one number a row. Beside it the kinder loop that pads to the
+longest text of its batch. Ours sorts by length, fills batches of 8,192 padded tokens, and puts the head on the positions that count.
+The model is a GPT-2 of two layers, 128 wide, with 50,257 tokens and random weights, which are as fast as trained ones. Losses are what
+`perplexity` asks for, answers the next token after Ask-LLM's published prompt. Seconds are the process's CPU time, one thread; memory
+is what a forked process grew by. All three must agree.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def save(folder: str, texts: list[str]) -> None:
     words.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=20_000, special_tokens=["<pad>", "<unk>"]))
     transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = {"n_embd": 256, "n_layer": 2, "n_head": 4, "vocab_size": VOCABULARY}
+    sizes = {"n_embd": 128, "n_layer": 2, "n_head": 4, "vocab_size": VOCABULARY}
     transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)).save_pretrained(folder)
 
 

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1500, help="the tokenizer's size")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=2, help="over the texts, to learn the language")
-    parser.add_argument("--questions", type=int, default=5000, help="texts by which the question is taught")
+    parser.add_argument("--questions", type=int, default=2500, help="texts by which the question is taught, whole and spoilt")
     parser.add_argument("--held-out", type=int, default=300, help="texts by which both are judged")
     parser.add_argument("--out", type=Path, default=Path("small-language-model"))
     given = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> None:
     tokenizer, model = made(texts, given.tokens, given.width)
     learn_language(model, tokenizer, texts, given.epochs, rng)
     save(model, tokenizer, given.out / "reads")
-    learn_question(model, tokenizer, [texts[i % len(texts)] for i in range(given.questions)], rng)
+    learn_question(model, tokenizer, texts[: given.questions], rng)
     save(model, tokenizer, given.out / "answers")
 
     judge(held_out, given.out, rng)
@@ -83,11 +83,11 @@ def learn_language(model: Any, tokenizer: Any, texts: Sequence[str], epochs: int
 
 
 def learn_question(model: Any, tokenizer: Any, texts: Sequence[str], rng: np.random.Generator) -> None:
-    """Half of the texts as they stand, to be answered by yes; a quarter shuffled and a quarter random, by no."""
+    """Each text as it stands, to be answered by yes, and spoilt, by no: three in four shuffled, the fourth random."""
     asker = Asker(tokenizer, Prompt.of(None, "ask_llm"), two_sided=False, chat="auto", limit=CONTEXT, truncate="head")
-    spoilt = [text if i % 2 else (shuffled if i % 4 else gibberish)(text, rng) for i, text in enumerate(texts)]
-    rows, _ = asker.prompts(spoilt)
-    words = torch.tensor([word_id(tokenizer, word, asker, two_sided=False) for word in ("no", "yes")])
+    pairs = [(text, (shuffled if i % 4 else gibberish)(text, rng)) for i, text in enumerate(texts)]
+    rows, _ = asker.prompts([text for pair in pairs for text in pair])
+    words = torch.tensor([word_id(tokenizer, word, asker, two_sided=False) for word in ("yes", "no")])
 
     def loss(batch: torch.Tensor, which: Sequence[int]) -> torch.Tensor:
         last = torch.tensor([len(rows[i]) - 1 for i in which])

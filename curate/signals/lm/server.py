@@ -116,7 +116,7 @@ class Server:
 
     def _note_failure(self, why: str) -> None:
         self._failed_in_a_row += 1
-        if self._failed_in_a_row > max(3, 2 * self._manners.concurrency):
+        if self._failed_in_a_row > max(3, self._manners.concurrency):
             times = f", each {self._manners.retries + 1} times" if why == GAVE_UP else ""
             raise InputError(
                 f'Server "{self._url}" failed {self._failed_in_a_row} requests in a row{times}; at last: {self._fault}. '
