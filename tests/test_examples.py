@@ -60,7 +60,7 @@ def test_infobatch_visits_fewer_rows_than_the_same_loop_without_it(monkeypatch, 
 def test_a_small_language_model_tells_text_from_noise_by_perplexity_and_when_asked(monkeypatch, tmp_path, capsys):
     pytest.importorskip("transformers")
     said = curate.load("sample:snips").texts(0, 5000)
-    text = [". ".join(said[i : i + 3]) for i in range(0, len(said), 3)]
+    text = [" ".join(f"{one.strip().capitalize()}." for one in said[i : i + 3]) for i in range(0, len(said), 3)]
     pd.DataFrame({"text": text}).to_parquet(tmp_path / "rows.parquet")
     sizes = {"epochs": 1, "width": 48, "tokens": 800, "questions": 600, "held-out": 60}
 
@@ -70,7 +70,7 @@ def test_a_small_language_model_tells_text_from_noise_by_perplexity_and_when_ask
     assert {(name, kind) for name, kind, _ in told} == {
         (name, kind) for name in ("perplexity", "ask_llm") for kind in ("shuffled words", "random letters")
     }
-    assert min(float(auroc) for _, _, auroc in told) >= 0.85
+    assert min(float(auroc) for _, _, auroc in told) >= 0.9, told
 
 
 def test_the_walk_in_search_of_wrong_labels_runs_from_cell_to_cell(monkeypatch, tmp_path, capsys):
