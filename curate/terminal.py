@@ -261,7 +261,7 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
                 s["median"],
                 s["highest"],
                 sum(s["unscored"].values()),
-                " ".join(s["columns"][1:]),
+                _few(s["columns"][1:]),
             ]
             for s in scores
         ]
@@ -269,6 +269,11 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
     facts = [f"{s['name']}: {fact}" for s in scores for fact in told(s.get("facts", {}))]
     lines += ["", *facts] if facts else []
     return "\n".join(lines)
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    """The names in a row, of many the first and how many there are besides."""
+    return " ".join(names) if len(names) <= most else f"{' '.join(names[:3])} … and {len(names) - 3} more"
 
 
 def distilled_lines(summary: Mapping[str, Any], where: str) -> str:

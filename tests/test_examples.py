@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import curate
@@ -54,6 +55,22 @@ def test_infobatch_visits_fewer_rows_than_the_same_loop_without_it(monkeypatch, 
     visits = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) visits", capsys.readouterr().out)]
     assert visits[0] == 8 * 200
     assert visits[1] < 0.9 * visits[0]
+
+
+def test_a_small_language_model_tells_text_from_noise_by_perplexity_and_when_asked(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("transformers")
+    said = curate.load("sample:snips").texts(0, 5000)
+    text = [" ".join(f"{one.strip().capitalize()}." for one in said[i : i + 3]) for i in range(0, len(said), 3)]
+    pd.DataFrame({"text": text}).to_parquet(tmp_path / "rows.parquet")
+    sizes = {"epochs": 1, "width": 48, "tokens": 800, "questions": 600, "held-out": 60}
+
+    run("small_language_model", monkeypatch, tmp_path, "--data=rows.parquet", *(f"--{name}={n}" for name, n in sizes.items()))
+
+    told = re.findall(r"(\w+): whole against (.*), AUROC (\S+)", capsys.readouterr().out)
+    assert {(name, kind) for name, kind, _ in told} == {
+        (name, kind) for name in ("perplexity", "ask_llm") for kind in ("shuffled words", "random letters")
+    }
+    assert min(float(auroc) for _, _, auroc in told) >= 0.9, told
 
 
 def test_the_walk_in_search_of_wrong_labels_runs_from_cell_to_cell(monkeypatch, tmp_path, capsys):

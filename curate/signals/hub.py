@@ -38,7 +38,7 @@ def _away(what: str, name: str) -> str:
 
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub ({_endpoint()}) cannot be reached"
     return (
-        f'Could not load the {what} of "{name}": there is no such folder, {why}, and the cache ({constants.HF_HUB_CACHE}) does not have it. '
+        f'Could not load the {what} of "{name}": there is no such folder, {why}, and the cache ({constants.HF_HUB_CACHE}) has none. '
         "Give the path of a folder made by save_pretrained, or let it be downloaded once; HF_ENDPOINT names a mirror."
     )
 

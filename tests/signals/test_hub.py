@@ -31,7 +31,9 @@ def test_a_hub_that_is_away_is_asked_once_and_the_cache_alone_afterwards(nobody)
 def test_a_model_that_is_neither_here_nor_in_reach_says_what_mends_it(nobody):
     from transformers import AutoConfig
 
-    with pytest.raises(InputError, match=r'"org/name": there is no such folder, the hub \(http://127\S+\) cannot be reached.* folder made by'):
+    with pytest.raises(
+        InputError, match=r'"org/name": there is no such folder, the hub \(http://127\S+\) cannot be reached.* folder made by'
+    ):
         hub.loaded("configuration", "org/name", AutoConfig.from_pretrained)
 
 

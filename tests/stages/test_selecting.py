@@ -1,5 +1,6 @@
 """`curate.select`: what it refuses, in which order, and what it reports."""
 
+import datasets
 import numpy as np
 import pytest
 
@@ -48,3 +49,16 @@ def test_a_filter_is_compared_with_a_random_pick_among_all_rows(data):
     assert half.report["candidates"] == 60 and half.report["overlap_expected"] == round(expected, 6)
     assert 0 < half.report["overlap_with_random"] < 1
     assert np.all(data.labels[half.rows] < 5)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("low", (0, 25)), ("middle", (12, 37)), ("high", (25, 50))])
+def test_a_band_of_perplexity_is_cut_within_each_source(keep, kept):
+    rng = np.random.default_rng(0)
+    table = {"source": ["wiki", "code"] * 50, "perplexity": rng.permutation(100) + np.array([0, 1000] * 50), "text": ["some text"] * 100}
+    data = curate.load(datasets.Dataset.from_dict(table), input="text", label="source")
+
+    chosen = curate.select(data, sampler="top", by="column:perplexity", keep=keep, budget=0.5, per_class=True).rows
+
+    for source in (0, 1):
+        rank = np.argsort(np.argsort(table["perplexity"][source::2]))
+        assert sorted(rank[chosen[chosen % 2 == source] // 2]) == list(range(*kept))

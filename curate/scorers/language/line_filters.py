@@ -92,7 +92,11 @@ class LineFilters:
         return {name: np.sum([state[name] for state in states], axis=0) for name in states[0]}
 
     def conclude(self, state: State) -> Mapping[str, float | int | str]:
-        return {f"weight_of_{name}": round(float(w), 4) for name, w in zip(FILTERS, self._weights(state), strict=True)}
+        weights = self._weights(state)
+        if len(set(weights.tolist())) == 1:
+            return {"weights": f"all {len(FILTERS)} filters alike"}
+        told = [f"{FILTERS[i]} {weights[i]:.3g}" for i in np.argsort(-weights, kind="stable") if weights[i]]
+        return {"weights": ", ".join(told) + (f"; none for the other {len(FILTERS) - len(told)}" if len(told) < len(FILTERS) else "")}
 
     def score(self, shard: Shard, state: State | None) -> Columns:
         weights, n = self._weights(state or {}), len(shard)

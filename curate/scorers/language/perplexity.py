@@ -21,7 +21,8 @@ class Perplexity(AbstractByLosses):
     """exp of the mean negative log-likelihood a token, (n,) float32, 1 or more; which end to keep depends on the corpus.
 
     Reads `text`. `keep` is `low` (perplexity filtering), `high` (what "Perplexed by Perplexity" found best on the Pile) or `middle`
-    (on Dolma): a comparison with random tells. Short and boilerplate texts score low, and so do those in the model's own language.
+    (on Dolma): a comparison with random tells; `--label SOURCE --per-class` cuts within each source or language, as CCNet does. Short
+    and boilerplate texts score low, and so do those in the model's own language.
     Columns: `loss` in nats a token, `bits_per_byte` = sum of losses / (ln 2 x bytes), which models of other tokenizers share, `tokens` and
     `bytes` that were judged.
 

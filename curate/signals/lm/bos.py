@@ -8,6 +8,8 @@ from curate.signals.lm.model import LanguageModel
 
 def first_token(lm: LanguageModel, wanted: Literal["auto", "add", "none"], name: str) -> list[int]:
     """The ids to put before a text, one or none; OptionError for `add` where the tokenizer has neither bos nor eos."""
+    if wanted == "add" and lm.two_sided:
+        raise OptionError(f'"{name}" is an encoder-decoder, which begins its answer with a token of its own. Leave bos=add out.')
     if wanted == "none" or lm.two_sided:
         return []
     if wanted == "auto":

@@ -1,5 +1,8 @@
 """A language model that reads many texts at a time and keeps of each only what was asked: a loss, or the next token's probabilities."""
 
+import inspect
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,7 +45,7 @@ class LanguageModel:
 
     Texts are padded on the right, so that every token has the position and sees the tokens that it has and sees alone; with causal
     attention what stands to its right changes nothing, and no mask is needed. Of an encoder-decoder the condition goes to the encoder.
-    A batch holds up to `batch_tokens` padded tokens; where a GPU's memory does not hold it, it is halved.
+    A batch holds up to `batch_tokens` padded tokens, or as many as a GPU's memory turns out to hold.
     """
 
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int) -> None:
@@ -56,6 +59,9 @@ class LanguageModel:
         cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self._finish: Callable[[Tensor], Tensor] = (lambda logits: logits) if not cap else lambda logits: cap * torch.tanh(logits / cap)
         self._splits = not self.two_sided and self._head_alone_agrees()
+        self._too_much = sys.maxsize  # padded tokens that this GPU did not hold
+        accepted = inspect.signature(model.base_model.forward).parameters
+        self._cache = "cache" if "cache" in accepted else "past_key_values"  # its name until transformers 5
 
     @classmethod
     def open(cls, name: str, device: str, *, precision: Precision = "auto", batch_tokens: int = 16_384) -> "LanguageModel":
@@ -86,8 +92,11 @@ class LanguageModel:
         reads = self._losses_of_two_sides if self.two_sided else self._losses_of_one
         lengths = np.array([len(part.condition) + len(part.target) for part in parts], np.int64)
         told = np.flatnonzero([len(part.target) > 0 and (self.two_sided or len(part.condition) + len(part.target) > 1) for part in parts])
-        for batch in plan(lengths[told], self.batch_tokens):
-            self._halving(told[batch], lambda rows: _put(total, count, rows, reads([parts[i] for i in rows])))
+
+        def read(rows: NDArray[np.int64]) -> None:
+            total[told[rows]], count[told[rows]] = reads([parts[i] for i in told[rows]])
+
+        self._in_batches(lengths[told], read)
         return total, count
 
     @torch.inference_mode()
@@ -150,19 +159,27 @@ class LanguageModel:
             logits = self._next_logits([prompts[i][skip:] for i in rows], past)
             found[rows] = torch.log_softmax(logits, dim=1)[:, columns].exp().double().cpu().numpy()
 
-        for batch in plan(np.array([len(prompt) - skip for prompt in prompts], np.int64), self.batch_tokens):
-            self._halving(batch, read)
+        self._in_batches(np.array([len(prompt) - skip for prompt in prompts], np.int64), read)
         return found
 
-    def _halving(self, rows: NDArray[np.int64], work: Callable[[NDArray[np.int64]], None]) -> None:
-        try:
-            return work(rows)
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise
-        torch.cuda.empty_cache()
-        for half in np.array_split(rows, 2):
-            self._halving(half, work)
+    def _in_batches(self, lengths: NDArray[np.int64], work: Callable[[NDArray[np.int64]], None]) -> None:
+        """Does the work for all rows; a batch that a GPU's memory does not hold is halved, and so is every later one as large."""
+        waiting = deque(plan(lengths, self.batch_tokens))
+        while waiting:
+            rows = waiting.popleft()
+            padded = len(rows) * int(lengths[rows].max())
+            if padded >= self._too_much and len(rows) > 1:
+                waiting.extendleft(reversed(np.array_split(rows, 2)))
+                continue
+            try:
+                work(rows)
+                continue
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+            self._too_much = padded
+            waiting.appendleft(rows)
+            torch.cuda.empty_cache()
 
     def _losses_of_one(self, parts: Sequence[Part]) -> tuple[Floats, Counts]:
         ids = [[*part.condition, *part.target] for part in parts]
@@ -222,7 +239,7 @@ class LanguageModel:
         last[torch.arange(len(prompts)), [len(prompt) - 1 for prompt in prompts]] = True
         if past is None:
             return torch.cat(list(self._logits(inputs, last)))
-        out = self._model.base_model(input_ids=inputs, past_key_values=_repeated(past, len(prompts)), use_cache=True)
+        out = self._model.base_model(input_ids=inputs, use_cache=True, **{self._cache: _repeated(past, len(prompts))})
         return self._finish(self._head(out.last_hidden_state[last]).float())
 
     def _read(self, prefix: Sequence[int]) -> Any:
@@ -231,7 +248,7 @@ class LanguageModel:
 
         if not self._splits:
             return None
-        past = self._model.base_model(input_ids=self._padded([prefix], fill=0), use_cache=True).past_key_values
+        past = getattr(self._model.base_model(input_ids=self._padded([prefix], fill=0), use_cache=True), self._cache)
         return past if type(past) is DynamicCache else None
 
     def _decoded(self, conditions: Sequence[Sequence[int]], decoder: Tensor) -> Tensor:
@@ -267,10 +284,6 @@ class LanguageModel:
         whole = self._model(input_ids=ids, use_cache=False).logits.float()
         ours = self._finish(self._head(inner(input_ids=ids, use_cache=False).last_hidden_state).float())
         return bool((whole - ours).abs().max() <= 1e-2 * whole.abs().max())
-
-
-def _put(total: Floats, count: Counts, rows: NDArray[np.int64], found: tuple[Floats, Counts]) -> None:
-    total[rows], count[rows] = found
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:

@@ -95,7 +95,8 @@ class Asker:
         self._room = limit - max(map(len, self._ids([self._rendered("")]))) - 1
         if self._room < 1:
             raise OptionError(
-                f"ask_llm: the prompt alone takes {limit - self._room - 1} of {limit} tokens. Shorten it, or raise max_tokens."
+                f"ask_llm: the prompt alone takes {limit - self._room - 1} of {limit} tokens. "
+                "Shorten it (prompt=…), raise max_tokens, or take a model that reads more."
             )
 
     @property

@@ -62,7 +62,7 @@ class Server:
         self._allowed = max_requests
         self._client = _client(manners)
         self._lock, self._stop = Lock(), Event()
-        self._failed_in_a_row, self._next_start = 0, 0.0
+        self._failed_in_a_row, self._next_start, self._fault = 0, 0.0, ""
 
     def close(self) -> None:
         self._client.close()
@@ -93,29 +93,33 @@ class Server:
         def one(key: str, payload: Mapping[str, Any]) -> None:
             if self._stop.is_set():
                 return
-            answer = self._answer(payload)
-            if isinstance(answer, str):
-                failed[key] = answer
-                self._note_failure(answer)
-            else:
-                self._failed_in_a_row = 0
-                self._answers.add(key, answer)
+            try:
+                answer = self._answer(payload)
+                if isinstance(answer, str):
+                    failed[key] = answer
+                    self._note_failure(answer)
+                    return
+            except Exception:
+                self._stop.set()  # at once: what waits its turn would be paid for
+                raise
+            self._failed_in_a_row = 0
+            self._answers.add(key, answer)
 
         with ThreadPoolExecutor(self._manners.concurrency) as pool:
             asked = [pool.submit(one, key, payload) for key, payload in payloads.items()]
             done, _ = wait(asked, return_when=FIRST_EXCEPTION)
             wrong = next((error for future in done if (error := future.exception()) is not None), None)
             if wrong is not None:
-                self._stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise wrong
         return failed
 
     def _note_failure(self, why: str) -> None:
         self._failed_in_a_row += 1
-        if self._failed_in_a_row > max(3, 2 * self._manners.concurrency):
+        if self._failed_in_a_row > max(3, self._manners.concurrency):
+            times = f", each {self._manners.retries + 1} times" if why == GAVE_UP else ""
             raise InputError(
-                f'Server "{self._url}" failed {self._failed_in_a_row} requests in a row, each {self._manners.retries + 1} times ({why}). '
+                f'Server "{self._url}" failed {self._failed_in_a_row} requests in a row{times}; at last: {self._fault}. '
                 f"{len(self._answers):,} answers are kept; the same command goes on when the server is well."
             )
 
@@ -132,9 +136,9 @@ class Server:
                     return self._read(response)
                 if response.status_code not in AGAIN:
                     return self._refused(response)
-                asked_for = _retry_after(response)
-            except (httpx.TransportError, httpx.DecodingError, _UnreadableError):
-                pass  # a timeout, a connection that broke, a body that was cut short: all pass
+                asked_for, self._fault = _retry_after(response), f"{response.status_code}, {_said(response)}"
+            except (httpx.TransportError, httpx.DecodingError, _UnreadableError) as error:  # all of them pass
+                self._fault = "an answer that cannot be read" if isinstance(error, _UnreadableError) else str(error) or type(error).__name__
             if attempt < self._manners.retries:
                 self._pause(attempt, asked_for)
         return GAVE_UP
@@ -170,6 +174,7 @@ class Server:
                 f'Server "{self._url}" answers {response.status_code} for model "{self._model}" ({_said(response)}). '
                 "Is the address one that ends in /v1, and the model one that it serves?"
             )
+        self._fault = f"{response.status_code}, {_said(response)}"
         return REFUSED
 
     def _read(self, response: "httpx.Response") -> Answer:

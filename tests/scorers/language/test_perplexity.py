@@ -87,3 +87,8 @@ def test_odd_texts_have_a_number_or_a_reason(tiny_language_model):
 def test_an_option_that_means_nothing_is_refused(option):
     with pytest.raises(OptionError, match=next(iter(option))):
         Perplexity(**option)
+
+
+def test_a_first_token_cannot_be_added_where_the_decoder_has_its_own(tiny_language_model):
+    with pytest.raises(OptionError, match="encoder-decoder"):
+        scored(Perplexity(model=tiny_language_model("t5"), bos="add"), ["yes"])

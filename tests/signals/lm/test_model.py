@@ -44,6 +44,7 @@ def test_losses_are_those_of_one_text_at_a_time(tiny_language_model, kind, budge
     assert count.tolist() == [n for _, n in expected]
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 @pytest.mark.parametrize("shared", [0, 30])
 def test_the_next_token_is_that_of_one_prompt_at_a_time_whether_a_prefix_is_shared_or_not(tiny_language_model, kind, shared):
@@ -79,6 +80,59 @@ def test_the_head_is_put_on_one_position_a_prompt(tiny_language_model):
     lm.next_token([[6] * 20, [7] * 30, [8] * 5], [6])
 
     assert sum(seen) == 3
+
+
+def test_what_all_prompts_begin_with_is_read_once(tiny_language_model):
+    lm = LanguageModel.open(tiny_language_model("llama"), "cpu")
+    read = []
+    lm._model.base_model.register_forward_pre_hook(lambda m, a, options: read.append(options["input_ids"].numel()), with_kwargs=True)
+
+    lm.next_token([[6, 7, 8, 9] * 10 + [10 + i] * 3 for i in range(5)], [6])
+
+    assert read == [40, 5 * 3]
+
+
+def test_logits_are_made_a_chunk_at_a_time_and_for_the_judged_positions_alone(tiny_language_model):
+    lm = LanguageModel.open(tiny_language_model("llama"), "cpu")
+    parts = parts_of()
+    whole, count = lm.losses(parts)
+    lm._chunk, seen = 7, []
+    lm._head.register_forward_hook(lambda module, given, out: seen.append(given[0].shape[0]))
+
+    nll, _ = lm.losses(parts)
+
+    assert max(seen) == 7 and sum(seen) == count.sum()
+    np.testing.assert_allclose(nll, whole, rtol=ROUNDING)
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_halved_and_its_size_not_tried_again(tiny_language_model):
+    lm = LanguageModel.open(tiny_language_model("gpt2"), "cpu", batch_tokens=400)
+    parts = [Part([], [6 + i % 20] * 20) for i in range(80)]
+    whole, _ = lm.losses(parts)
+    tried = []
+
+    def holds_150(module, given, options):
+        tried.append(options["input_ids"].numel())
+        if tried[-1] > 150:
+            raise torch.OutOfMemoryError
+
+    lm._model.base_model.register_forward_pre_hook(holds_150, with_kwargs=True)
+    nll, _ = lm.losses(parts)
+
+    np.testing.assert_allclose(nll, whole, rtol=ROUNDING)
+    assert sum(n > 150 for n in tried) <= 2  # 400, then 200
+
+
+def test_bfloat16_is_near_float32(tiny_language_model):
+    parts = parts_of()
+
+    exact, short = (
+        LanguageModel.open(tiny_language_model("llama"), "cpu", precision=precision).losses(parts)[0]
+        for precision in ("float32", "bfloat16")
+    )
+
+    np.testing.assert_allclose(short, exact, rtol=0.05)
+    assert not np.array_equal(short, exact)
 
 
 def test_what_leaves_nothing_to_judge_has_no_loss(tiny_language_model):
@@ -120,7 +174,7 @@ def test_other_weights_have_another_identity_and_no_path_is_in_it(tiny_language_
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("/nowhere/at/all", "does not exist"), ("surely-no-such-model-here", "Could not load the configuration")],
+    [("/nowhere/at/all", "does not exist"), ("surely-no-such-model-here", "HF_HUB_OFFLINE is set")],
 )
 def test_a_model_that_is_not_there_is_said_to_be_so(name, message):
     with pytest.raises(InputError, match=message):
