@@ -272,7 +272,10 @@ def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
         for one in summary["results"]
         for name, found in one.get("minus", {}).items()
     ]
-    return "\n".join([head, *([", ".join(fell)] if fell else []), test, "", table, "", *verdicts])
+    robust = summary.get("robust")
+    ranked = f"DD-Ranking: label-robust {robust['label']:.3f}, augmentation-robust {robust['augmentation']:.3f} (0 … 1)" if robust else ""
+    lines = [head, ", ".join(fell), test, "", table, "", *verdicts, ranked]
+    return "\n".join(line for place, line in enumerate(lines) if line or place in (3, 5))
 
 
 def embeddings_line(where: str, about: Mapping[str, Any]) -> str:

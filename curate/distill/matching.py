@@ -223,19 +223,19 @@ def _gradient(state: State, network: Network, experts: Experts, plan: Plan, rng:
     fixed = None
     if plan.assigned:
         with torch.no_grad():
-            fixed = torch.softmax(torch.func.vmap(network.apply, in_dims=(0, None))(segments.waypoints[-1].theta, synthetic.images), -1)
+            fixed = torch.softmax(network.apply_many(segments.waypoints[-1].theta, synthetic.images), -1)
     feed = Batches(plan, len(drawn.starts), len(synthetic.images), synthetic.images.device, generator, fixed)
-    student = Student(loss_of(network), feed, plan.momentum)
+    student = Student(losses_of(network), feed, plan.momentum)
     return ENGINES[plan.engine](student, segments, synthetic, plan.limit), fixed
 
 
-def loss_of(network: Network) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Cross-entropy against label probabilities, the mean over the batch."""
+def losses_of(network: Network) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Cross-entropy of k networks (k, size) against label probabilities, the mean over each one's batch, (k,)."""
 
-    def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return -(y * torch.log_softmax(network.apply(theta, x), 1)).sum(1).mean()
+    def losses(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return -(y * torch.log_softmax(network.apply_many(theta, x), -1)).sum(-1).mean(-1)
 
-    return loss
+    return losses
 
 
 def _segments(drawn: Drawn, network: Network, experts: Experts, plan: Plan, rng: torch.Generator) -> Segments:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curate.distill.augment import DSA, strategy_for
 from curate.distill.experts import Experts, Recipe, direction, obtain
-from curate.distill.matching import Batches, EngineName, Outcome, Plan, Window, loss_of, match
+from curate.distill.matching import Batches, EngineName, Outcome, Plan, Window, losses_of, match
 from curate.distill.networks import Network, build
 from curate.distill.presets import preset
 from curate.distill.unroll import ENGINES, Segments, Student, Synthetic, Waypoint
@@ -21,6 +21,7 @@ from curate.protocols import Distilled, RealImages, Training
 from curate.rng import KeyedRandom
 
 EXPERTS_SHARE: Final = 0.4  # of a time limit, at most; the rest is for matching
+GRAPH_BYTES: Final = 1 << 30
 FEWEST: Final = {"experts": 3, "iterations": 20}
 
 
@@ -32,7 +33,8 @@ class AbstractTrajectories(ABC):
     Students start at an epoch within `window`: first+end is first … end-1; first+end+last+over lets the end grow to `last` within `over`
     iterations. They take `steps` steps at `rate`, which is learned, in batches of `batch` (0: all), to the expert `span` epochs later.
     `iterations` of `segments` such stretches side by side. `image_rate` and `rate_rate` are the learning rates of images and `rate`.
-    `engine`: adjoint, unrolled (the same gradient, more memory) or truncated (TESLA's). `augment` is a DSA strategy, "none" for none.
+    `engine`: adjoint, unrolled (the same gradient a third faster, with memory for every step) or truncated (TESLA's); unless told, unrolled
+    where its graph takes less than `GRAPH_BYTES` (1 GB), else adjoint. `augment` is a DSA strategy, "none" for none.
     `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the set.
     """
 
@@ -50,7 +52,7 @@ class AbstractTrajectories(ABC):
     segments: int | None = None
     image_rate: float | None = None
     rate_rate: float | None = None
-    engine: EngineName = "adjoint"
+    engine: EngineName | None = None
     network: str | None = None
     width: int | None = None
     augment: str | None = None
@@ -80,7 +82,7 @@ class AbstractTrajectories(ABC):
             value = getattr(self, option)
             if value is not None and not 0 < value < math.inf:
                 raise OptionError(f"{self.name}: {option} must be above 0, got {value}.")
-        if self.engine not in ENGINES:
+        if self.engine is not None and self.engine not in ENGINES:
             raise OptionError(f'{self.name}: engine must be one of {", ".join(ENGINES)}; got "{self.engine}".')
         if self.window is not None:
             object.__setattr__(self, "window", tuple(self.window))  # a manifest gives it back as a list
@@ -110,7 +112,9 @@ class AbstractTrajectories(ABC):
         row = preset(self.name, shape, data.classes, ipc, cpu=cpu)
         filled = {f.name: getattr(row, f.name) for f in fields(self) if getattr(self, f.name) is None and hasattr(row, f.name)}
         strategy = strategy_for(self.augment, shape[0]) if self.augment is not None or min(shape[1:]) > 12 else ""
-        settled = replace(self, **filled, augment=strategy or "none")
+        settled = replace(self, **filled, augment=strategy or "none", engine=self.engine or "unrolled")
+        if self.engine is None and settled._memory(data, ipc) > GRAPH_BYTES:
+            settled = replace(settled, engine="adjoint")
         settled._check_span()
         return settled if minutes is None else settled._within(minutes, data, ipc)
 
@@ -154,7 +158,7 @@ class AbstractTrajectories(ABC):
         window = Window(first, end, *rest) if rest else Window(first, end, end)
         rates = (s["image_rate"], float(more.pop("label_rate", 0.0)), s["rate_rate"])
         return Plan(
-            s["steps"], s["span"], window, s["iterations"], s["segments"], s["batch"], rates, self.engine, augment=self._strategy(), **more
+            s["steps"], s["span"], window, s["iterations"], s["segments"], s["batch"], rates, s["engine"], augment=self._strategy(), **more
         )
 
     def _common_recipe(self, **more: Any) -> Recipe:
@@ -202,8 +206,8 @@ class AbstractTrajectories(ABC):
         feed = Batches(short, plan.segments, m, data.device, torch.Generator().manual_seed(0), None)
         segments = Segments(start, [Waypoint(2, start + 0.01)])
         synthetic = Synthetic(images, labels, torch.tensor(0.01, device=data.device))
-        student = Student(loss_of(network), feed, plan.momentum)
-        two = _seconds(lambda: ENGINES[self.engine](student, segments, synthetic, math.inf), data.device)
+        student = Student(losses_of(network), feed, plan.momentum)
+        two = _seconds(lambda: ENGINES[s["engine"]](student, segments, synthetic, math.inf), data.device)
         return expert, two * plan.steps / 2
 
     def _within(self, minutes: float, data: RealImages, ipc: int) -> Self:
@@ -229,8 +233,9 @@ class AbstractTrajectories(ABC):
         m = data.classes * ipc
         pixels = data.images[0].numel()
         rows = plan.segments * min(plan.batch or m, m)
-        # A ConvNet's activations, twice differentiated: some 60 numbers a channel and pixel of its first block.
-        one_step = rows * pixels // data.images.shape[1] * (s["width"] if s["network"] != "mlp" else 8) * 60 * 4
+        # Activations, twice differentiated: some 60 numbers a channel and pixel of a ConvNet's first block, or a hidden unit of an MLP.
+        units = 2 * s["width"] + pixels if s["network"] == "mlp" else pixels // data.images.shape[1] * s["width"]
+        one_step = rows * units * 60 * 4
         kept = plan.steps if self.engine == "unrolled" else 1
         return one_step * kept + 4 * size * plan.segments * (plan.steps + 6) + 4 * data.images.numel() + 16 * m * pixels
 

@@ -11,7 +11,7 @@ from curate.distill.ast_ import AST
 from curate.distill.datm import DATM, known_rows, mean_logits
 from curate.distill.experts import Recipe, obtain
 from curate.distill.images import Images
-from curate.distill.matching import Batches, Plan, Window, balance, draw, loss_of, perturbed
+from curate.distill.matching import Batches, Plan, Window, balance, draw, losses_of, perturbed
 from curate.distill.mtt import MTT
 from curate.distill.networks import MLP, ConvNet, Network
 from curate.distill.tesla import TESLA
@@ -116,8 +116,8 @@ def test_students_fed_their_experts_batches_retrace_them(tmp_path):
     synthetic = Synthetic(data.images, torch.eye(CLASSES)[data.labels], torch.tensor(0.1))
     segments = Segments(start, [Waypoint(5, target)])
 
-    end = roll_out(Student(loss_of(net), Own()), segments, synthetic)[-1]
-    found = adjoint(Student(loss_of(net), Own()), segments, synthetic)
+    end = roll_out(Student(losses_of(net), Own()), segments, synthetic)[-1]
+    found = adjoint(Student(losses_of(net), Own()), segments, synthetic)
 
     torch.testing.assert_close(end, target, rtol=0, atol=1e-6)  # another form of the same loss rounds differently
     assert (found.loss < 1e-9).all()
