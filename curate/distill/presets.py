@@ -35,6 +35,7 @@ class Preset:
     network: str = "convnet"
     width: int = 128
     train_steps: int = 1000
+    train_scale: float = 1.0
 
 
 # Rows: steps, span, window, batch (0: all), image_rate, rate_rate, rate. Keys: (images a class, at most); the last serves all above.
@@ -111,6 +112,7 @@ SMALL: Final = Preset(
     network="mlp",
     width=64,
     train_steps=300,
+    train_scale=0.1,
 )
 # Grey up to 32 pixels.
 GREY: Final = replace(
@@ -156,7 +158,9 @@ def _later(method: str, ipc: int, windows: tuple[Numbers, ...]) -> Numbers:
 
 def _with_momentum(method: str, row: Preset) -> Preset:
     """Momentum .9, which AST's experts and students have, makes steps ten times as long."""
-    return replace(row, rate=row.rate / 10, rate_rate=row.rate_rate / 10, expert_rate=row.expert_rate / 10) if method == "ast" else row
+    if method != "ast":
+        return row
+    return replace(row, rate=row.rate / 10, rate_rate=row.rate_rate / 10, expert_rate=row.expert_rate / 10, train_scale=1.0)
 
 
 def _nearest(rows: Mapping[int, Preset], ipc: int) -> Preset:
@@ -183,4 +187,5 @@ def _for_a_cpu(row: Preset) -> Preset:
         width=32,
         iterations=300,
         train_steps=500,
+        train_scale=0.1,
     )

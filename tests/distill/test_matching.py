@@ -194,7 +194,7 @@ def test_a_loss_that_is_no_number_goes_back_lowers_the_rates_and_says_so(tmp_pat
         return found._replace(loss=found.loss * torch.nan) if len(calls) in (4, 5) else found
 
     monkeypatch.setattr(matching, "ENGINES", {"adjoint": broken})
-    found = distill(MTT(**SHORT, rate_rate=0.0), tmp_path, progress=notes)
+    found = distill(MTT(**SHORT, rate_rate=0.0, engine="adjoint"), tmp_path, progress=notes)
 
     # iterations 1 2 3 and 4, which broke; back to 2: 3 broke, back to 2: 3 4 5 6
     np.testing.assert_allclose(calls, 0.05 * np.array([1, 1, 1, 1, 0.5, 0.25, 0.25, 0.25, 0.25]), rtol=1e-6)
