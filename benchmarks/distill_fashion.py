@@ -2,9 +2,9 @@
 
     python benchmarks/distill_fashion.py --data DIR_WITH_IDX_FILES --dir DIR --out benchmarks/results [--network mlp] [--ipc 1]
 
-The first 10,000 train and 3,000 test rows, each pixel the mean of 2 x 2. A ConvNet of width 16, or an MLP of two layers of 64; MTT and TESLA share one expert run, DATM
-has flat experts of its own: sizes for two cores, far below the published ones. Every network trains for equal steps at one recipe, at
-the learned rate where there is one. DIR keeps what is made: run again, it goes on.
+The first 10,000 train and 3,000 test rows, each pixel the mean of 2 x 2. A ConvNet of width 16, or an MLP of two layers of 64; MTT and
+TESLA share one expert run, DATM has flat experts of its own: sizes for two cores, far below the published ones. Every network trains for
+equal steps at one recipe, at the learned rate where there is one. DIR keeps what is made: run again, it goes on.
 """
 
 import argparse
@@ -115,7 +115,9 @@ def table(data: Images, test: Tensor, labels: Tensor, ipc: int, network: str, ou
         made = distilled(f"{network}-{name}", method, data, ipc)
         seconds = time.process_time() - started
         loss = np.array(made.history["loss"])
-        write_whole(out / f"distill_fashion_{network}_{name.lower()}_{ipc}.png", lambda path, made=made: path.write_bytes(png.encode(picture(made))))
+        write_whole(
+            out / f"distill_fashion_{network}_{name.lower()}_{ipc}.png", lambda path, made=made: path.write_bytes(png.encode(picture(made)))
+        )
         x = data.transform.apply(torch.from_numpy(made.images))
         size, lr = len(x) * (FLOAT * values + LABEL), made.training.lr if made.rate else RECIPE.lr
         yield (

@@ -159,7 +159,9 @@ def reached(method: AbstractTrajectories, experts: Experts, data: Images, test: 
     return float((torch.cat(parts) == labels).double().mean())
 
 
-def matched(name: str, method: AbstractTrajectories, experts: Experts, data: Images, test: Tensor, labels: Tensor, arguments) -> Iterator[str]:
+def matched(
+    name: str, method: AbstractTrajectories, experts: Experts, data: Images, test: Tensor, labels: Tensor, arguments
+) -> Iterator[str]:
     """Matches a set, or goes on with it, and tests it."""
     ipc, folder = int(name.split("-")[1]), data.folder / name
     settled = method.settle(data, ipc, None)

@@ -6,8 +6,8 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.func import functional_call
+from torch.nn import functional
 
 from curate.errors import InputError, UnknownNameError, did_you_mean
 from curate.signals.models import ResNet18
@@ -91,9 +91,7 @@ def _many_convnets(parts: Sequence[Tensor], x: Tensor, padding: int) -> Tensor:
     *blocks, weight, bias = parts
     for block, (kernel, shift, scale, offset) in enumerate(zip(*(blocks[i::4] for i in range(4)), strict=True)):
         groups = k if own or block else 1  # the same images need no copy a network
-        hidden = functional.conv2d(
-            hidden, kernel.flatten(0, 1), shift.flatten(), padding=padding if block == 0 else 1, groups=groups
-        )
+        hidden = functional.conv2d(hidden, kernel.flatten(0, 1), shift.flatten(), padding=padding if block == 0 else 1, groups=groups)
         hidden = functional.group_norm(hidden, hidden.shape[1], scale.flatten(), offset.flatten())
         hidden = functional.avg_pool2d(torch.relu(hidden), 2)
     features = hidden.reshape(len(hidden), k, -1).transpose(0, 1)  # (k, b, features)

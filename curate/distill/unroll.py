@@ -7,8 +7,8 @@ A student starts at an expert's weights, takes N steps of SGD on synthetic batch
 
 `adjoint` walks back through the N steps with lam = dL/dtheta_i and forms one step's graph at a time: its activations take
 as much memory as one step whatever N is, and its gradient is the exact one. `unrolled` keeps the graph of all N steps, as MTT does: the
-reference, and the faster one where it fits. `truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code compute; the paper calls it exact,
-but it is so only to first order in rate * N * curvature.
+reference, and the faster one where it fits. `truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code
+compute; the paper calls it exact, but it is so only to first order in rate * N * curvature.
 """
 
 from collections.abc import Callable, Mapping, Sequence

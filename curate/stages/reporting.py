@@ -85,7 +85,9 @@ def _context(
     kind = Store.open(store).kind
     if kind == DISTILLED:
         if any(part is not None for part in (*parts.values(), data)):
-            raise UsageError(f'"{store}" is a distilled set, whose page stands alone. Leave out --data, --scores, --selection, --comparison.')
+            raise UsageError(
+                f'"{store}" is a distilled set, whose page stands alone. Leave out --data, --scores, --selection, --comparison.'
+            )
         return Context(None, None, None, None, (), Cells(None), distilled=Synthetic.open(store))
     if kind not in parts:
         raise InputError(f'"{store}" holds a {kind}; a report is made of scores, a selection, a comparison or a distilled set.')
@@ -156,7 +158,11 @@ def _page(context: Context, sections: dict[str, Section], title: str) -> str:
 
 
 def _title(context: Context) -> str:
-    paths = [part.path for part in (context.scores, context.selection, context.comparison, context.distilled) if part is not None and part.path is not None]
+    paths = [
+        part.path
+        for part in (context.scores, context.selection, context.comparison, context.distilled)
+        if part is not None and part.path is not None
+    ]
     return ", ".join(Path(path).name for path in paths)
 
 

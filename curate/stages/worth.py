@@ -67,8 +67,9 @@ def worth_of(made: Synthetic, images: Any, test: "tuple[Tensor, Tensor]", asked:
 
     Real rows are drawn class by class; random ones anew for every seed. "random" has as many stored bytes as the distilled set: pixels of
     real rows are a byte each, those of synthetic ones four. "taught" rows bear the mean prediction of the networks trained on everything,
-    so that what soft labels alone bring is seen. "switched" sets are trained with augmentation where the others are not, or without. Where a rate was learned, real sets are also tried at 0.01 and 0.05 with one seed, and
-    the best is used: in their favour, on the test set.
+    so that what soft labels alone bring is seen. "switched" sets are trained with augmentation where the others are not, or without.
+    Where a rate was learned, real sets are also tried at 0.01 and 0.05 with one seed, and the best is used: in their favour, on the test
+    set.
     """
     training = made.training
     networks = tuple(dict.fromkeys((training.network, *asked.networks)))

@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from curate.distill.unroll import ENGINES, Segments, Student, Synthetic, Waypoint, adjoint, each, matching_loss, roll_out, truncated, unrolled
+from curate.distill.unroll import (
+    ENGINES,
+    Segments,
+    Student,
+    Synthetic,
+    Waypoint,
+    adjoint,
+    each,
+    matching_loss,
+    roll_out,
+    truncated,
+    unrolled,
+)
 
 N, D, HIDDEN, CLASSES, BATCH, STEPS = 10, 6, 5, 3, 5, 6
 SIZE = D * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES

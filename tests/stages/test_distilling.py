@@ -131,9 +131,7 @@ def test_the_robust_scores_are_the_formulas_of_dd_ranking():
         ("distilled, augmentation switched", "soft"): 0.65,
         ("random, augmentation switched", "soft"): 0.35,
     }
-    lines = [
-        {"set": name, "labels": labels, "network": "mlp", "accuracy": {"mean": mean}} for (name, labels), mean in accuracies.items()
-    ]
+    lines = [{"set": name, "labels": labels, "network": "mlp", "accuracy": {"mean": mean}} for (name, labels), mean in accuracies.items()]
 
     found = robust_scores(lines, "mlp")
 

@@ -8,7 +8,9 @@ from curate.synthetic import RANDOM
 
 
 def section(context: Context) -> Section | None:
-    lines = [line for line in (_about(context), *_distilled(context), _scored(context), _wrong(context), _kept(context), *_paid(context)) if line]
+    lines = [
+        line for line in (_about(context), *_distilled(context), _scored(context), _wrong(context), _kept(context), *_paid(context)) if line
+    ]
     return Section("In short", "summary.html", {"lines": lines})
 
 
@@ -19,7 +21,11 @@ def _about(context: Context) -> str:
     about = store.dataset if store is not None else selection.dataset_about if selection is not None else {}
     labelled = f", labels in “{about['label']}”" if about.get("label") else ""
     classes = f", {len(context.label_names)} classes" if context.label_names else ""
-    missing = "" if context.data is not None or context.distilled is not None else " The rows themselves are not shown: name their source with --data."
+    missing = (
+        ""
+        if context.data is not None or context.distilled is not None
+        else " The rows themselves are not shown: name their source with --data."
+    )
     return f"{about['rows']:,} rows of {about['modality'].replace('_', ' ')} data{labelled}{classes}.{missing}"
 
 
@@ -31,7 +37,11 @@ def _distilled(context: Context) -> list[str]:
     for one in context.distilled.summary()["results"]:
         found = one.get("minus", {}).get(RANDOM)
         if found is not None:
-            sure = "one network: no verdict" if found["low"] is None else f"{found['verdict']}, {100 * found['low']:+.1f} … {100 * found['high']:+.1f}"
+            sure = (
+                "one network: no verdict"
+                if found["low"] is None
+                else f"{found['verdict']}, {100 * found['low']:+.1f} … {100 * found['high']:+.1f}"
+            )
             about = f"The distilled set with {one['labels']} labels, tested by {one['network']}, minus random rows of as many bytes"
             lines.append(f"{about}: {100 * found['mean']:+.1f} points ({sure}).")
     return lines
