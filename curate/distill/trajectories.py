@@ -37,7 +37,8 @@ class AbstractTrajectories(ABC):
     where its graph takes less than `GRAPH_BYTES` (1 GB), else adjoint. `augment` is a DSA strategy, "none" for none.
     `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the
     set, at the learned rate times `train_scale` and with momentum .9, which makes steps ten times as long as the students' were. The
-    official protocol has 1; for fewer than five small images a class we have .1: learned labels leave a slope everywhere, on which long steps never rest.
+    official protocol has 1; for fewer than five small images a class we have .1: learned labels leave a slope everywhere, on which long
+    steps never come to rest.
     """
 
     experts: int | None = None
