@@ -3,7 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Final, Self
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from curate.distill.augment import DSA, strategy_for
+from curate.distill.evaluation import TrainingSet, train
 from curate.distill.experts import Experts, Recipe, direction, obtain
-from curate.distill.matching import Batches, EngineName, Outcome, Plan, Window, losses_of, match
+from curate.distill.images import held_back
+from curate.distill.matching import Batches, EngineName, Outcome, Plan, Window, losses_of, match, outcome_after
 from curate.distill.networks import Network, build
 from curate.distill.presets import preset
 from curate.distill.unroll import ENGINES, Segments, Student, Synthetic, Waypoint
@@ -21,6 +23,8 @@ from curate.protocols import Distilled, RealImages, Training
 from curate.rng import KeyedRandom
 
 EXPERTS_SHARE: Final = 0.4  # of a time limit, at most; the rest is for matching
+HELD_SHARE: Final = 0.1
+JUDGES: Final = 2  # networks that say how good a point on the way is
 GRAPH_BYTES: Final = 1 << 30
 FEWEST: Final = {"experts": 3, "iterations": 20}
 
@@ -38,7 +42,8 @@ class AbstractTrajectories(ABC):
     `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the
     set, at the learned rate times `train_scale` and with momentum .9, which makes steps ten times as long as the students' were. The
     official protocol has 1; for fewer than five small images a class we have .1: learned labels leave a slope everywhere, on which long
-    steps never come to rest.
+    steps never come to rest. With `checks` a tenth of the rows is held back from experts and images, and of so many points on the way,
+    the end among them, that one is handed over whose networks do best on it; 0 takes the last.
     """
 
     experts: int | None = None
@@ -62,6 +67,7 @@ class AbstractTrajectories(ABC):
     whiten: bool | None = None
     train_steps: int | None = None
     train_scale: float | None = None
+    checks: int = 0
 
     version: ClassVar[int] = 1
     name: ClassVar[str]
@@ -80,7 +86,7 @@ class AbstractTrajectories(ABC):
             "train_steps",
         ):
             _require(self.name, option, getattr(self, option), 1)
-        for option in ("batch", "image_rate", "rate_rate"):
+        for option in ("batch", "image_rate", "rate_rate", "checks"):
             _require(self.name, option, getattr(self, option), 0)
         for option in ("expert_rate", "rate", "train_scale"):
             value = getattr(self, option)
@@ -131,26 +137,52 @@ class AbstractTrajectories(ABC):
 
     def distill(self, data: RealImages, ipc: int, rng: KeyedRandom) -> Distilled:
         """Trains or takes over the experts, matches them, and hands over the set in the source's own pixels."""
-        settled, network = _settled(self), self._network(data)
+        settled, network, plan = _settled(self), self._network(data), self.plan()
+        images_held = labels_held = None
+        if self.checks:
+            data, images_held, labels_held = held_back(data, HELD_SHARE, rng.child("held back"))
         experts = obtain(data, network, self._architecture(data), self.recipe(), settled["experts"], settled["epochs"], rng)
         images, classes, labels = self.begin(data, ipc, network, experts, rng.child("begin"))
-        rate = torch.tensor(float(settled["rate"]), device=data.device)
-        plan = self.plan()
+        start = Synthetic(images, labels, torch.tensor(float(settled["rate"]), device=data.device))
+        keep = [round(plan.iterations * (i + 1) / self.checks) for i in range(self.checks)]
         try:
-            found = match(network, experts, plan, Synthetic(images, labels, rate), data.folder, data.progress, rng.child("match"))
+            found = match(network, experts, plan, start, data.folder, data.progress, rng.child("match"), keep)
         except torch.OutOfMemoryError as error:
             raise DoesNotFitError(self._too_large(data, ipc)) from error
+        if images_held is not None and labels_held is not None:
+            found = self._best(found, keep, data, images_held, labels_held, rng.seed)
         return self._handed_over(data, classes, found, soft=plan.soft or plan.assigned)
 
-    def _handed_over(self, data: RealImages, classes: Tensor, found: Outcome, *, soft: bool) -> Distilled:
+    def _best(self, last: Outcome, keep: Sequence[int], data: RealImages, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+        """What stood at that point of `keep` where fresh networks, trained on it, get most of the rows right that were held back."""
+        plan = self.plan()
+        training = self._training(last.rate)
+        best, most = last, -1.0
+        with data.progress.task("choose the best", len(keep) * training.steps * JUDGES, unit="steps") as task:
+            for iteration in dict.fromkeys(keep):
+                one = outcome_after(iteration, plan, data.folder, data.device)
+                if not bool(torch.isfinite(one.labels).all()):  # TESLA's labels are there at the end alone
+                    continue
+                judges = train(
+                    TrainingSet(one.images, one.labels), self._training(one.rate), training.network, [seed + i for i in range(JUDGES)], task
+                )
+                accuracy = sum(judges.accuracies(images, labels)) / JUDGES
+                if accuracy > most:
+                    best, most = one, accuracy
+        return replace(best, loss=last.loss, rates=last.rates)
+
+    def _training(self, rate: float) -> Training:
         settled = _settled(self)
-        training = Training(
-            lr=found.rate * settled["train_scale"],
+        return Training(
+            lr=rate * settled["train_scale"],
             steps=settled["train_steps"],
             augment=self._strategy(),
             network=settled["network"],
             width=settled["width"],
         )
+
+    def _handed_over(self, data: RealImages, classes: Tensor, found: Outcome, *, soft: bool) -> Distilled:
+        training = self._training(found.rate)
         pixels = data.transform.invert(found.images).cpu().numpy()
         soft_labels = found.labels.cpu().numpy() if soft else None
         return Distilled(pixels, classes.cpu().numpy(), training, soft_labels, found.rate, {"loss": found.loss, "rate": found.rates})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from curate.distill import matching
+from curate.distill import matching, trajectories
 from curate.distill.ast_ import AST
 from curate.distill.datm import DATM, known_rows, mean_logits
 from curate.distill.experts import Recipe, obtain
@@ -175,6 +175,29 @@ def test_a_killed_job_goes_on_to_the_same_bytes(tmp_path, monkeypatch, method, k
         distill(method, tmp_path / "cut")
 
     assert same(distill(method, tmp_path / "cut"), whole)
+
+
+def test_with_checks_a_tenth_is_held_back_and_the_best_point_on_the_way_is_handed_over(tmp_path, monkeypatch):
+    seen = []
+    accuracies = iter([0.3, 0.3, 0.9, 0.9, 0.5, 0.5])
+
+    class Judge:
+        def __init__(self, known):
+            seen.append(known.images)
+
+        def accuracies(self, images, labels):
+            assert len(images) == len(labels) == 3 and sorted(labels.tolist()) == [0, 1, 2]  # a tenth of 15 a class, rounded down
+            return [next(accuracies), next(accuracies)]
+
+    monkeypatch.setattr(trajectories, "train", lambda known, *_: Judge(known))
+    method = MTT(**{**SHORT, "iterations": 6}, checks=3)
+
+    found = distill(method, tmp_path)
+
+    assert len(seen) == 3 and not torch.equal(seen[1], seen[2])
+    data = images(tmp_path)
+    np.testing.assert_array_equal(found.images, data.transform.invert(seen[1]).numpy())
+    assert len(found.history["loss"]) == 6
 
 
 def test_another_seed_gives_another_set_and_the_same_seed_the_same(tmp_path):
