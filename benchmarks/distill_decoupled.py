@@ -50,8 +50,8 @@ def main() -> None:
     data, test, labels = fashion(arguments.data, arguments.dir, ROWS)
     started = time.process_time()
     lines = [
-        f"torch {torch.__version__}, one thread of a shared CPU; {len(data.images):,} rows of 14 x 14 pixels, {len(labels):,} to test on;",
-        f"{NETWORKS} fresh networks an architecture, equal steps; accuracy in %, mean +- standard error; `unseen` is the mean of mlp and vit",
+        f"torch {torch.__version__}, one thread of a shared CPU; {len(data.images):,} rows of 14 x 14, {len(labels):,} to test on;",
+        f"{NETWORKS} fresh networks an architecture, equal steps; accuracy in % +- standard error; `unseen`: the mean of mlp and vit",
         "",
         f"  {'':<30} {'bytes':>9} {'labels':>7}  " + " ".join(f"{name:>12}" for name in TESTED) + f"  {'unseen':>6}",
     ]

@@ -1,10 +1,10 @@
 """Fashion-MNIST at 14 x 14 pixels, 1 and 10 images a class: distilled sets beside random, k-center and herding rows of as many bytes.
 
-    python benchmarks/distill_fashion.py --data DIR_WITH_IDX_FILES --dir DIR --out benchmarks/results
+    python benchmarks/distill_fashion.py --data DIR_WITH_IDX_FILES --dir DIR --out benchmarks/results [--network mlp] [--ipc 1]
 
-The first 10,000 train and 3,000 test rows, each pixel the mean of 2 x 2. A ConvNet of width 16; MTT and TESLA share one expert run, DATM
-has flat experts of its own: sizes for two cores, far below the published ones. Every network trains for equal steps at one recipe, at
-the learned rate where there is one. DIR keeps what is made: run again, it goes on. distill_fashion.txt, distill_fashion_N.png.
+The first 10,000 train and 3,000 test rows, each pixel the mean of 2 x 2. A ConvNet of width 16, or an MLP of two layers of 64; MTT and
+TESLA share one expert run, DATM has flat experts of its own: sizes for two cores, far below the published ones. Every network trains for
+equal steps at one recipe, at the learned rate where there is one. DIR keeps what is made: run again, it goes on.
 """
 
 import argparse
@@ -33,18 +33,15 @@ from curate.distill.zca import Standard
 from curate.plugins import parse
 from curate.pool import ArrayPool
 from curate.progress import Silent
-from curate.protocols import Distilled, Training
+from curate.protocols import Distilled, Distiller, Training
 from curate.rng import KeyedRandom
 from curate.stages.distilling import picture
 
 ROWS, TEST_ROWS, NETWORKS, SEED = 10_000, 3_000, 3, 0
 RECIPE = Training(lr=0.05, steps=150, batch=100, augment=strategy_for(None, 1), width=16)
-SIZES = {"experts": 3, "epochs": 8, "epoch_rows": 4_000, "iterations": 60, "segments": 1, "batch": 50}
-METHODS = {
-    "MTT": MTT(**SIZES),
-    "TESLA": TESLA(**SIZES),
-    "DATM": DATM(**SIZES),
-    "DM": DM(iterations=300, width=16),
+SIZES = {
+    "convnet": {"experts": 3, "epochs": 8, "epoch_rows": 4_000, "iterations": 60, "segments": 1, "batch": 50, "width": 16},
+    "mlp": {"experts": 10, "epochs": 10, "epoch_rows": 4_000, "iterations": 80, "segments": 2, "batch": 50, "width": 64, "augment": "none"},
 }
 FLOAT, LABEL = 4, 8  # bytes of a synthetic pixel, where a real one has one, and of a label
 
@@ -65,23 +62,24 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True, help="where experts and sets are kept")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--ipc", type=int, nargs="+", default=(1, 10))
+    parser.add_argument("--network", choices=list(SIZES), default="convnet")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data, test, labels = fashion(arguments.data, arguments.dir)
     lines = [
         f"torch {torch.__version__}, one thread of a shared CPU; {len(data.images):,} rows of 14 x 14 pixels, {len(labels):,} to test on;",
-        f"{NETWORKS} fresh ConvNets of width 16 an arm, {RECIPE.steps} steps, same augmentation; accuracy in %, mean +- standard error",
+        f"{NETWORKS} fresh networks ({arguments.network}) an arm, {RECIPE.steps} steps, same recipe; accuracy in %, mean +- standard error",
         "",
     ]
     for ipc in arguments.ipc:
         started = time.process_time()
         lines.append(f"{ipc} a class")
-        for line in table(data, test, labels, ipc, arguments.out):
+        for line in table(data, test, labels, ipc, arguments.network, arguments.out):
             lines.append(line)
             print(line, flush=True)
-            (arguments.out / "distill_fashion.txt").write_text("\n".join(lines) + "\n")
         lines += [f"  all of this: {time.process_time() - started:.0f} CPU s", ""]
-    (arguments.out / "distill_fashion.txt").write_text("\n".join(lines).rstrip() + "\n")
+        name = f"distill_fashion_{arguments.network}_{'_'.join(map(str, arguments.ipc))}.txt"
+        (arguments.out / name).write_text("\n".join(lines).rstrip() + "\n")
 
 
 def fashion(source: Path, folder: Path, rows: int = ROWS) -> tuple[Images, Tensor, Tensor]:
@@ -99,27 +97,36 @@ def halved(pixels: np.ndarray) -> Tensor:
     return torch.nn.functional.avg_pool2d(torch.from_numpy(pixels.copy())[:, None].float(), 2).round().to(torch.uint8)
 
 
-def table(data: Images, test: Tensor, labels: Tensor, ipc: int, out: Path) -> Iterator[str]:
+def methods(network: str) -> dict[str, Distiller]:
+    sizes = SIZES[network]
+    made = {name: cls(**sizes, network=network) for name, cls in (("MTT", MTT), ("TESLA", TESLA), ("DATM", DATM))}
+    return {**made, "DM": DM(iterations=300, network=network, width=sizes["width"], augment=sizes.get("augment"))}
+
+
+def table(data: Images, test: Tensor, labels: Tensor, ipc: int, network: str, out: Path) -> Iterator[str]:
+    recipe = RECIPE if network == "convnet" else replace(RECIPE, augment="", network=network, width=SIZES[network]["width"])
     values = data.images[0].numel()
     largest = 10 * ipc * (FLOAT * values + FLOAT * 10 + LABEL)  # with soft labels
     many = max(ipc, largest // (values + LABEL) // 10)
     for arm in real_arms(data, ipc, many):
-        yield line(arm, test, labels)
-    for name, method in METHODS.items():
+        yield line(arm, recipe, test, labels)
+    for name, method in methods(network).items():
         started = time.process_time()
-        made = distilled(name, method, data, ipc)
+        made = distilled(f"{network}-{name}", method, data, ipc)
         seconds = time.process_time() - started
         loss = np.array(made.history["loss"])
-        write_whole(out / f"distill_fashion_{name.lower()}_{ipc}.png", lambda path, made=made: path.write_bytes(png.encode(picture(made))))
+        write_whole(
+            out / f"distill_fashion_{network}_{name.lower()}_{ipc}.png", lambda path, made=made: path.write_bytes(png.encode(picture(made)))
+        )
         x = data.transform.apply(torch.from_numpy(made.images))
-        size, lr = len(x) * (FLOAT * values + LABEL), made.rate or RECIPE.lr
+        size, lr = len(x) * (FLOAT * values + LABEL), made.training.lr if made.rate else RECIPE.lr
         yield (
-            line(Arm(name, TrainingSet.hard(x, torch.from_numpy(made.labels), 10), size, lr), test, labels)
+            line(Arm(name, TrainingSet.hard(x, torch.from_numpy(made.labels), 10), size, lr), recipe, test, labels)
             + f"   loss {loss[:10].mean():.3f} -> {loss[-10:].mean():.3f}, {seconds:.0f} s with its experts"
         )
         if made.soft_labels is not None:
             arm = Arm(f"{name}, soft labels", TrainingSet(x, torch.from_numpy(made.soft_labels)), size + len(x) * FLOAT * 10, lr)
-            yield line(arm, test, labels)
+            yield line(arm, recipe, test, labels)
 
 
 def real_arms(data: Images, ipc: int, many: int) -> Iterator[Arm]:
@@ -146,7 +153,7 @@ def distilled(name: str, method, data: Images, ipc: int) -> Distilled:
     """With a folder of its own, but for the experts of MTT and TESLA, which are the same."""
     home = data.folder / f"{name}-{ipc}"
     home.mkdir(exist_ok=True)
-    runs = data.folder / {"MTT": "sgd", "TESLA": "sgd"}.get(name, name)
+    runs = data.folder / name.replace("MTT", "sgd").replace("TESLA", "sgd")
     settled = method.settle(data, ipc, None)
     if hasattr(settled, "experts"):
         train_experts(settled, replace(data, folder=runs))
@@ -158,9 +165,9 @@ def train_experts(method, data: Images) -> None:
     obtain(data, method._network(data), method._architecture(data), method.recipe(), method.experts, method.epochs, KeyedRandom(SEED))
 
 
-def line(arm: Arm, test: Tensor, labels: Tensor) -> str:
+def line(arm: Arm, recipe: Training, test: Tensor, labels: Tensor) -> str:
     with Silent().task(arm.name, 0) as task:
-        found = train(arm.known, replace(RECIPE, lr=arm.lr), "convnet", range(NETWORKS), task)
+        found = train(arm.known, replace(recipe, lr=arm.lr), recipe.network, range(NETWORKS), task)
     each = 100 * np.array(found.accuracies(test, labels))
     error = each.std(ddof=1) / len(each) ** 0.5
     return f"  {arm.name:<26} {arm.bytes:>9,} bytes  {each.mean():5.1f} +- {error:.1f}"

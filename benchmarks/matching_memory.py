@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from curate.distill.matching import Batches, Plan, Window, loss_of
+from curate.distill.matching import Batches, Plan, Window, losses_of
 from curate.distill.networks import Network, build
 from curate.distill.unroll import ENGINES, Segments, Student, Synthetic, Waypoint
 
@@ -54,7 +54,7 @@ class Problem:
     def ours(self, engine: str) -> Tensor:
         plan = Plan(self.steps, 1, Window(0, 1, 1), 1, self.k, 0, (1.0, 0.0, 0.0))
         feed = Batches(plan, self.k, len(self.images), torch.device("cpu"), torch.Generator(), None)
-        student = Student(loss_of(self.network), feed)
+        student = Student(losses_of(self.network), feed)
         synthetic = Synthetic(self.images, functional.one_hot(self.labels, CLASSES).float(), torch.tensor(RATE))
         segments = Segments(self.start, [Waypoint(self.steps, self.target)])
         return ENGINES[engine](student, segments, synthetic, float("inf")).gradient.images

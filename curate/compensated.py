@@ -35,7 +35,7 @@ class Compensated:
     def stored(self) -> int:
         """How many images are stored, compensators among them."""
         m, k = self.compensators.shape[:2]
-        return self.originals.shape[0] * k + m * k
+        return int(self.originals.shape[0] * k + m * k)
 
     def expand(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Images (rows, channels, height, width) in the source's pixels and their labels, class by class: originals, then compensated."""

@@ -1,5 +1,6 @@
 """A distilled set: synthetic images with their labels, how to train on them, and what networks trained on them are worth."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,11 @@ CARD: Final = "README.md"
 DISTILLED: Final = "distilled"
 RANDOM: Final = "random"
 EVERYTHING: Final = "everything"
+EQUAL_COUNT: Final = "random, as many images"
+SOFT_RANDOM: Final = "random, taught"
+DISTILLED_SWITCHED: Final = "distilled, augmentation switched"
+RANDOM_SWITCHED: Final = "random, augmentation switched"
+NO_RIVALS: Final = (DISTILLED, EVERYTHING, DISTILLED_SWITCHED, RANDOM_SWITCHED)  # what a distilled set is not set against
 
 SCHEMA: Final = pa.schema(
     {
@@ -166,6 +172,7 @@ class Synthetic:
             "padding": about["padding"],
             "test": job["test"],
             "results": lines,
+            "robust": robust_scores(lines, about["training"]["network"]),
             "loss": {name: [values[0], values[-1]] for name, values in self.losses().items() if values},
             "seconds": round(sum(float(line.get("wall", 0)) for line in self.store.history()), 1),
         }
@@ -186,10 +193,44 @@ class Synthetic:
                 line["minus"] = {
                     other[1]: _difference(each, {row["seed"]: row["accuracy"] for row in those})
                     for other, those in groups.items()
-                    if other[0] == network and other[1] not in (DISTILLED, EVERYTHING) and other[2] == "hard"
+                    if other[0] == network and other[1] not in NO_RIVALS and other[2] == "hard"
                 }
             found.append(line)
         return found
+
+
+def robust_scores(lines: Sequence[dict[str, Any]], network: str) -> dict[str, float] | None:
+    """DD-Ranking's two numbers (Li et al. 2025), 0 … 1: how good a set is whatever the labels, and whatever the augmentation.
+
+    `label` weighs the gain above random rows of the same recipe against what hard labels lose to all real rows, `augmentation` the gain
+    above random with against that without it, half and half each. `level` is what no gain and no loss come to. None where one was not
+    tested.
+    """
+    found = {(one["set"], one["labels"]): one["accuracy"]["mean"] for one in lines if one["network"] == network}
+    soft = (DISTILLED, "soft") in found
+    own = "soft" if soft else "hard"
+    beside = (SOFT_RANDOM, "soft") if soft else (EQUAL_COUNT, "hard")
+    needed = [(DISTILLED, own), (DISTILLED, "hard"), beside, (EVERYTHING, "hard"), (DISTILLED_SWITCHED, own), (RANDOM_SWITCHED, own)]
+    if any(found.get(one) is None for one in needed):
+        return None
+    made, hard, random, everything, switched, random_switched = (found[one] for one in needed)
+    gain, loss = made - random, everything - hard
+    return {
+        "label": _on_unit((gain - loss) / 2),
+        "augmentation": _on_unit((gain + switched - random_switched) / 2),
+        "level": _on_unit(0.0),
+        "gain": gain,
+        "loss": loss,
+    }
+
+
+def _on_unit(a: float) -> float:
+    """From -1 … 1 to 0 … 1.
+
+    >>> [round(_on_unit(a), 3) for a in (-1, 0, 1)]
+    [0.0, 0.269, 1.0]
+    """
+    return (math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
 def stored(made: Distilled) -> dict[str, int]:

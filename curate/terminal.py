@@ -297,7 +297,10 @@ def distilled_lines(summary: Mapping[str, Any], where: str) -> str:
         for one in summary["results"]
         for name, found in one.get("minus", {}).items()
     ]
-    return "\n".join([head, *([", ".join(fell)] if fell else []), *([facts] if facts else []), test, "", table, "", *verdicts])
+    robust = summary.get("robust")
+    ranked = f"DD-Ranking: label-robust {robust['label']:.3f}, augmentation-robust {robust['augmentation']:.3f} (0 … 1)" if robust else ""
+    above = [line for line in (head, ", ".join(fell), facts, test) if line]
+    return "\n".join([*above, "", table, "", *verdicts, *([ranked] if ranked else [])])
 
 
 def embeddings_line(where: str, about: Mapping[str, Any]) -> str:

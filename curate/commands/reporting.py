@@ -20,7 +20,7 @@ from curate.terminal import progress_for
 @reading
 @talking
 def report(store: Path, out: Path, data: str | None, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Write one page about scores, a selection or a comparison: a map, rows to look at, suspect labels, curves.
+    """Write one page about scores, a selection, a comparison or a distilled set: a map, rows to look at, suspect labels, curves.
 
     curate report scores --data train.parquet -o report.html
     """

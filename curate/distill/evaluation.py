@@ -75,7 +75,7 @@ def train(known: TrainingSet, training: Training, network: str, seeds: Sequence[
     group = group if known.images.device.type == "cpu" else len(seeds)
     each = range(len(seeds))
     thetas = torch.cat([_train_stacked(known, training, made, seeds, each[i : i + group], task) for i in range(0, len(seeds), group)])
-    return Ensemble(lambda images: torch.vmap(made.apply, in_dims=(0, None))(thetas, images))
+    return Ensemble(lambda images: made.apply_many(thetas, images))
 
 
 def training_on(device: str, network: str, width: int) -> Training:
@@ -95,14 +95,14 @@ def _train_stacked(
     theta = torch.stack([network.initial(seeds[i]) for i in which]).to(known.images.device)  # (k, size)
     speed = torch.zeros_like(theta)
 
-    def loss(theta: Tensor, images: Tensor, targets: Tensor, u: Tensor | None, operation: str | None) -> Tensor:
-        seen = images if operation is None or u is None else OPERATIONS[operation](images, u)
-        return nn.functional.cross_entropy(network.apply(theta, seen), targets)
-
     for step, (rows, u, operation) in enumerate(_steps(known, training, seeds, which)):
-        slope = torch.vmap(torch.func.grad(loss), in_dims=(0, 0, 0, None if u is None else 0, None))(
-            theta, known.images[rows], known.targets[rows], u, operation
-        )
+        images = known.images[rows]  # (k, b, c, h, w)
+        if operation is not None and u is not None:
+            images = OPERATIONS[operation](images.flatten(0, 1), u.flatten(0, 1)).view(images.shape)
+        place = theta.requires_grad_()
+        losses = -(known.targets[rows] * torch.log_softmax(network.apply_many(place, images), -1)).sum(-1).mean(-1)  # (k,)
+        (slope,) = torch.autograd.grad(losses.sum(), place)
+        theta = theta.detach()
         speed = training.momentum * speed + slope + training.weight_decay * theta
         theta = theta - _rate(training, step) * speed
         task.advance(len(which))

@@ -221,7 +221,8 @@ def direction(
 
     def slope_at(place: Tensor) -> tuple[Tensor, Tensor]:
         place = place.detach().requires_grad_()
-        losses = torch.func.vmap(lambda t, images, labels: functional.cross_entropy(network.apply(t, images), labels))(place, x, y)
+        logits = network.apply_many(place, x)  # (g, b, classes)
+        losses = functional.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
         total = strength * losses.sum()
         if recipe.penalty:
             total = total + recipe.penalty * _input_gradient_penalty(network, place, clean).sum()
@@ -245,7 +246,7 @@ def gsam_direction(plain: Tensor, perturbed: Tensor, surrogate: float) -> Tensor
 def _input_gradient_penalty(network: Network, theta: Tensor, x: Tensor) -> Tensor:
     """AST: mean over images and places of (length over channels of the sum of logits' gradient - 1)^2, (g,)."""
     x = x.detach().requires_grad_()
-    logits = torch.func.vmap(network.apply)(theta, x)  # (g, b, classes)
+    logits = network.apply_many(theta, x)  # (g, b, classes)
     slope = torch.autograd.grad(logits.sum(), x, create_graph=True)[0]  # (g, b, c, h, w)
     length = (slope.square().sum(2) + 1e-12).sqrt()  # a dead place has slope 0, where the root has no derivative
     return (length - 1).square().mean((1, 2, 3))

@@ -13,7 +13,7 @@ from curate.data import Dataset
 from curate.distill.zca import ZCA, Standard
 from curate.errors import InputError, OptionError
 from curate.progress import Progress, Silent
-from curate.protocols import Transform
+from curate.protocols import RealImages, Transform
 from curate.rng import KeyedRandom
 from curate.signals.inputs import ImageInputs
 
@@ -109,6 +109,35 @@ def make_images(
     digest.update(f"{type(transform).__name__} {pixels.device.type}".encode())
     images = torch.cat([transform.apply(part) for part in torch.split(pixels, 8192)])
     return Images(images, known, rows, classes, transform, pixels.device, folder, runs, digest.hexdigest(), progress, pixels)
+
+
+def held_back(data: RealImages, share: float, rng: KeyedRandom) -> tuple[RealImages, Tensor, Tensor]:
+    """The data without a share of every class, rounded down, and the images and labels of that share."""
+    order = torch.from_numpy(np.argsort(rng.uniform(data.rows), kind="stable")).to(data.device)
+    per_class = [order[data.labels[order] == code] for code in range(data.classes)]
+    out = torch.cat([rows[: int(share * len(rows))] for rows in per_class]).sort().values
+    kept = torch.ones(len(order), dtype=torch.bool, device=data.device)
+    kept[out] = False
+    digest = xxhash.xxh3_128(f"{data.fingerprint} without {out.tolist()}".encode()).hexdigest()
+    images, labels, rows = data.images[kept], data.labels[kept], data.rows[kept.cpu().numpy()]
+    part = _Part(images, labels, rows, data.classes, data.transform, data.device, data.folder, data.runs, digest, data.progress)
+    return part, data.images[out], data.labels[out]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some rows of a `RealImages`."""
+
+    images: Tensor
+    labels: Tensor
+    rows: NDArray[np.int64]
+    classes: int
+    transform: Transform
+    device: torch.device
+    folder: Path
+    runs: Path | None
+    fingerprint: str
+    progress: Progress
 
 
 def synthetic_images(folder: Path, whiten: bool | None) -> Images:

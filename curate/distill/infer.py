@@ -31,10 +31,11 @@ class INFER(AbstractDecoupled):
     random real images of each class, so that no more than ipc x classes images are stored, the M k compensators among them; the set
     that networks see is (M + 1) k images of each class. Labels are the classes, which follow from an image's place.
 
-    `teachers` are as many of four small ones as there is room for unless they are named. Defaults are the official ones for CIFAR (Adam 0.25, 1,000 iterations, r_bn 1, jitter an eighth of a side). The paper trains students
-    on mixed images with the mean of the teachers' logits; ours see hard labels and no teacher. The official code clips a temporary and
-    writes JPEG; ours keeps compensators as float16 and holds the sums within the pixels' range. Unless told, a CPU makes 300
-    iterations with small teachers. Cost: the teachers' training, then M x k x iterations batches of one image a class.
+    `teachers` are as many of four small ones as there is room for unless they are named. Defaults are the official ones for CIFAR (Adam
+    0.25, 1,000 iterations, r_bn 1, jitter an eighth of a side). The paper trains students on mixed images with the mean of the teachers'
+    logits; ours see hard labels and no teacher. The official code clips a temporary and writes JPEG; ours keeps compensators as float16
+    and holds the sums within the pixels' range. Unless told, a CPU makes 300 iterations with small teachers. Cost: the teachers'
+    training, then M x k x iterations batches of one image a class.
     """
 
     name: ClassVar[str] = "infer"

@@ -5,7 +5,7 @@ back to the last state that it wrote down, halves every rate and says so.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -143,8 +143,19 @@ class Batches:
         return x, y
 
 
-def match(network: Network, experts: Experts, plan: Plan, start: Synthetic, folder: Path, progress: Progress, rng: KeyedRandom) -> Outcome:
+def match(
+    network: Network,
+    experts: Experts,
+    plan: Plan,
+    start: Synthetic,
+    folder: Path,
+    progress: Progress,
+    rng: KeyedRandom,
+    keep: Sequence[int] = (),
+) -> Outcome:
     """Runs all iterations from `start` (labels: logits if `plan.soft`, else probabilities), or what is left of them.
+
+    How it stood after the iterations in `keep` is kept for `outcome_after`.
 
     An iteration costs 2 k steps forward and backward and k steps of double backward; memory: see `unroll`. InputError after
     `MOST_RESTARTS` losses that are not a number.
@@ -161,9 +172,20 @@ def match(network: Network, experts: Experts, plan: Plan, start: Synthetic, fold
                 state = _restored(load(file, device), state, progress)
                 continue
             task.advance()
+            if state.iteration in keep:
+                save(state, _kept(folder, state.iteration))
             if state.iteration % SAVE_EVERY == 0 or state.iteration == plan.iterations:
                 save(state, file)
     return _outcome(state, plan)
+
+
+def outcome_after(iteration: int, plan: Plan, folder: Path, device: torch.device) -> Outcome:
+    """The set as it stood after an iteration that `match` was told to keep."""
+    return _outcome(load(_kept(folder, iteration), device), plan)
+
+
+def _kept(folder: Path, iteration: int) -> Path:
+    return folder / f"matching-{iteration:06d}.safetensors"
 
 
 def draw(plan: Plan, count: int, iteration: int, rng: KeyedRandom, attempt: int = 0) -> Drawn:
@@ -223,19 +245,19 @@ def _gradient(state: State, network: Network, experts: Experts, plan: Plan, rng:
     fixed = None
     if plan.assigned:
         with torch.no_grad():
-            fixed = torch.softmax(torch.func.vmap(network.apply, in_dims=(0, None))(segments.waypoints[-1].theta, synthetic.images), -1)
+            fixed = torch.softmax(network.apply_many(segments.waypoints[-1].theta, synthetic.images), -1)
     feed = Batches(plan, len(drawn.starts), len(synthetic.images), synthetic.images.device, generator, fixed)
-    student = Student(loss_of(network), feed, plan.momentum)
+    student = Student(losses_of(network), feed, plan.momentum)
     return ENGINES[plan.engine](student, segments, synthetic, plan.limit), fixed
 
 
-def loss_of(network: Network) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Cross-entropy against label probabilities, the mean over the batch."""
+def losses_of(network: Network) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Cross-entropy of k networks (k, size) against label probabilities, the mean over each one's batch, (k,)."""
 
-    def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return -(y * torch.log_softmax(network.apply(theta, x), 1)).sum(1).mean()
+    def losses(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return -(y * torch.log_softmax(network.apply_many(theta, x), -1)).sum(-1).mean(-1)
 
-    return loss
+    return losses
 
 
 def _segments(drawn: Drawn, network: Network, experts: Experts, plan: Plan, rng: torch.Generator) -> Segments:

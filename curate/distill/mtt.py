@@ -20,7 +20,7 @@ from curate.rng import KeyedRandom
 class MTT(AbstractTrajectories):
     """Trajectory matching with hard labels, from random real images.
 
-    The official loop but for three things: its gradient is computed by the adjoint, which is the same and takes the memory of one step;
+    The official loop but for three things: its gradient may be computed by the adjoint, which is the same and takes the memory of one step;
     batches that span two orders of the rows are filled up, where the official code has a short one; and `segments` above 1 average several
     segments an iteration. Costs `experts` x `epochs` passes over the data and about 3 x `iterations` x `segments` x `steps` batches.
     """

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from curate.errors import InputError, UnknownNameError, did_you_mean
 from curate.signals.models import ResNet18
@@ -49,12 +50,52 @@ class Network:
         logits: Tensor = functional_call(self._module, self.parts(theta), (x,))
         return logits
 
+    def apply_many(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Logits of k networks, (k, size) with images of their own (k, b, c, h, w) or the same (b, c, h, w) -> (k, b, classes).
+
+        A plain `vmap` of `apply`, but for MLP and ConvNet, whose layers it would take as long to arrange anew each time as to compute.
+        """
+        if isinstance(self._module, MLP | ConvNet):
+            pieces = zip(torch.split(theta, self._sizes, 1), self._shapes, strict=True)
+            parts = [piece.view(-1, *shape) for piece, shape in pieces]
+            return _many_mlps(parts, x) if isinstance(self._module, MLP) else _many_convnets(parts, x, self._module.padding)
+        own = 0 if x.dim() == 5 else None
+        logits: Tensor = torch.func.vmap(self.apply, in_dims=(0, own))(theta, x)
+        return logits
+
     def embed(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the last layer is given, (b, features)."""
         assert isinstance(self._module, nn.Sequential), "all networks here end in a last layer"
         body = {name.removeprefix("0."): part for name, part in self.parts(theta).items() if name.startswith("0.")}
         features: Tensor = functional_call(self._module[0], body, (x,))
         return features
+
+
+def _many_mlps(parts: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Linear layers with ReLU between, of k networks: weights (k, out, in) and biases (k, out) in turn."""
+    rows = x.flatten(-3)
+    hidden = rows if rows.dim() == 3 else rows.expand(len(parts[0]), *rows.shape)  # (k, b, in)
+    for layer, (weight, bias) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+        hidden = torch.baddbmm(bias[:, None], torch.relu(hidden) if layer else hidden, weight.mT)
+    return hidden
+
+
+def _many_convnets(parts: Sequence[Tensor], x: Tensor, padding: int) -> Tensor:
+    """The ConvNet's blocks, of k networks, whose channels lie side by side from one end to the other: (b, k * channels, h, w).
+
+    Instance norm is group norm with a group a channel, so one call serves all k.
+    """
+    k = len(parts[0])
+    own = x.dim() == 5
+    hidden = x.transpose(0, 1).flatten(1, 2) if own else x
+    *blocks, weight, bias = parts
+    for block, (kernel, shift, scale, offset) in enumerate(zip(*(blocks[i::4] for i in range(4)), strict=True)):
+        groups = k if own or block else 1  # the same images need no copy a network
+        hidden = functional.conv2d(hidden, kernel.flatten(0, 1), shift.flatten(), padding=padding if block == 0 else 1, groups=groups)
+        hidden = functional.group_norm(hidden, hidden.shape[1], scale.flatten(), offset.flatten())
+        hidden = functional.avg_pool2d(torch.relu(hidden), 2)
+    features = hidden.reshape(len(hidden), k, -1).transpose(0, 1)  # (k, b, features)
+    return torch.baddbmm(bias[:, None], features, weight.mT)
 
 
 class ConvNet(nn.Sequential):
@@ -68,7 +109,7 @@ class ConvNet(nn.Sequential):
     def __init__(self, shape: Sequence[int], classes: int, width: int = 128, depth: int | None = None) -> None:
         channels, height, width_px = shape
         depth = depth or convnet_depth(shape)
-        first_padding = convnet_layout(shape)["padding"]
+        first_padding = self.padding = convnet_layout(shape)["padding"]
         sides = [side + 2 * (first_padding - 1) >> depth for side in (height, width_px)]
         if min(sides) < 1:
             raise InputError(f"Images of {width_px} x {height} pixels are too small for {depth} halvings. Use a smaller depth.")

@@ -3,7 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Final, Self
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from curate.distill.augment import DSA, strategy_for
+from curate.distill.evaluation import TrainingSet, train
 from curate.distill.experts import Experts, Recipe, direction, obtain
-from curate.distill.matching import Batches, EngineName, Outcome, Plan, Window, loss_of, match
+from curate.distill.images import held_back
+from curate.distill.matching import Batches, EngineName, Outcome, Plan, Window, losses_of, match, outcome_after
 from curate.distill.networks import Network, build
 from curate.distill.presets import preset
 from curate.distill.unroll import ENGINES, Segments, Student, Synthetic, Waypoint
@@ -21,6 +23,9 @@ from curate.protocols import Distilled, RealImages, Training
 from curate.rng import KeyedRandom
 
 EXPERTS_SHARE: Final = 0.4  # of a time limit, at most; the rest is for matching
+HELD_SHARE: Final = 0.1
+JUDGES: Final = 2  # networks that say how good a point on the way is
+GRAPH_BYTES: Final = 1 << 30
 FEWEST: Final = {"experts": 3, "iterations": 20}
 
 
@@ -32,8 +37,13 @@ class AbstractTrajectories(ABC):
     Students start at an epoch within `window`: first+end is first … end-1; first+end+last+over lets the end grow to `last` within `over`
     iterations. They take `steps` steps at `rate`, which is learned, in batches of `batch` (0: all), to the expert `span` epochs later.
     `iterations` of `segments` such stretches side by side. `image_rate` and `rate_rate` are the learning rates of images and `rate`.
-    `engine`: adjoint, unrolled (the same gradient, more memory) or truncated (TESLA's). `augment` is a DSA strategy, "none" for none.
-    `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the set.
+    `engine`: adjoint, unrolled (the same gradient a third faster, with memory for every step) or truncated (TESLA's); unless told, unrolled
+    where its graph takes less than `GRAPH_BYTES` (1 GB), else adjoint. `augment` is a DSA strategy, "none" for none.
+    `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the
+    set, at the learned rate times `train_scale` and with momentum .9, which makes steps ten times as long as the students' were. The
+    official protocol has 1; for fewer than five small images a class we have .1: learned labels leave a slope everywhere, on which long
+    steps never come to rest. With `checks` a tenth of the rows is held back from experts and images, and of so many points on the way,
+    the end among them, that one is handed over whose networks do best on it; 0 takes the last.
     """
 
     experts: int | None = None
@@ -50,12 +60,14 @@ class AbstractTrajectories(ABC):
     segments: int | None = None
     image_rate: float | None = None
     rate_rate: float | None = None
-    engine: EngineName = "adjoint"
+    engine: EngineName | None = None
     network: str | None = None
     width: int | None = None
     augment: str | None = None
     whiten: bool | None = None
     train_steps: int | None = None
+    train_scale: float | None = None
+    checks: int = 0
 
     version: ClassVar[int] = 1
     name: ClassVar[str]
@@ -74,13 +86,13 @@ class AbstractTrajectories(ABC):
             "train_steps",
         ):
             _require(self.name, option, getattr(self, option), 1)
-        for option in ("batch", "image_rate", "rate_rate"):
+        for option in ("batch", "image_rate", "rate_rate", "checks"):
             _require(self.name, option, getattr(self, option), 0)
-        for option in ("expert_rate", "rate"):
+        for option in ("expert_rate", "rate", "train_scale"):
             value = getattr(self, option)
             if value is not None and not 0 < value < math.inf:
                 raise OptionError(f"{self.name}: {option} must be above 0, got {value}.")
-        if self.engine not in ENGINES:
+        if self.engine is not None and self.engine not in ENGINES:
             raise OptionError(f'{self.name}: engine must be one of {", ".join(ENGINES)}; got "{self.engine}".')
         if self.window is not None:
             object.__setattr__(self, "window", tuple(self.window))  # a manifest gives it back as a list
@@ -110,7 +122,9 @@ class AbstractTrajectories(ABC):
         row = preset(self.name, shape, data.classes, ipc, cpu=cpu)
         filled = {f.name: getattr(row, f.name) for f in fields(self) if getattr(self, f.name) is None and hasattr(row, f.name)}
         strategy = strategy_for(self.augment, shape[0]) if self.augment is not None or min(shape[1:]) > 12 else ""
-        settled = replace(self, **filled, augment=strategy or "none")
+        settled = replace(self, **filled, augment=strategy or "none", engine=self.engine or "unrolled")
+        if self.engine is None and settled._memory(data, ipc) > GRAPH_BYTES:
+            settled = replace(settled, engine="adjoint")
         settled._check_span()
         return settled if minutes is None else settled._within(minutes, data, ipc)
 
@@ -123,26 +137,52 @@ class AbstractTrajectories(ABC):
 
     def distill(self, data: RealImages, ipc: int, rng: KeyedRandom) -> Distilled:
         """Trains or takes over the experts, matches them, and hands over the set in the source's own pixels."""
-        settled, network = _settled(self), self._network(data)
+        settled, network, plan = _settled(self), self._network(data), self.plan()
+        images_held = labels_held = None
+        if self.checks:
+            data, images_held, labels_held = held_back(data, HELD_SHARE, rng.child("held back"))
         experts = obtain(data, network, self._architecture(data), self.recipe(), settled["experts"], settled["epochs"], rng)
         images, classes, labels = self.begin(data, ipc, network, experts, rng.child("begin"))
-        rate = torch.tensor(float(settled["rate"]), device=data.device)
-        plan = self.plan()
+        start = Synthetic(images, labels, torch.tensor(float(settled["rate"]), device=data.device))
+        keep = [round(plan.iterations * (i + 1) / self.checks) for i in range(self.checks)]
         try:
-            found = match(network, experts, plan, Synthetic(images, labels, rate), data.folder, data.progress, rng.child("match"))
+            found = match(network, experts, plan, start, data.folder, data.progress, rng.child("match"), keep)
         except torch.OutOfMemoryError as error:
             raise DoesNotFitError(self._too_large(data, ipc)) from error
+        if images_held is not None and labels_held is not None:
+            found = self._best(found, keep, data, images_held, labels_held, rng.seed)
         return self._handed_over(data, classes, found, soft=plan.soft or plan.assigned)
 
-    def _handed_over(self, data: RealImages, classes: Tensor, found: Outcome, *, soft: bool) -> Distilled:
+    def _best(self, last: Outcome, keep: Sequence[int], data: RealImages, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+        """What stood at that point of `keep` where fresh networks, trained on it, get most of the rows right that were held back."""
+        plan = self.plan()
+        training = self._training(last.rate)
+        best, most = last, -1.0
+        with data.progress.task("choose the best", len(keep) * training.steps * JUDGES, unit="steps") as task:
+            for iteration in dict.fromkeys(keep):
+                one = outcome_after(iteration, plan, data.folder, data.device)
+                if not bool(torch.isfinite(one.labels).all()):  # TESLA's labels are there at the end alone
+                    continue
+                judges = train(
+                    TrainingSet(one.images, one.labels), self._training(one.rate), training.network, [seed + i for i in range(JUDGES)], task
+                )
+                accuracy = sum(judges.accuracies(images, labels)) / JUDGES
+                if accuracy > most:
+                    best, most = one, accuracy
+        return replace(best, loss=last.loss, rates=last.rates)
+
+    def _training(self, rate: float) -> Training:
         settled = _settled(self)
-        training = Training(
-            lr=found.rate,
+        return Training(
+            lr=rate * settled["train_scale"],
             steps=settled["train_steps"],
             augment=self._strategy(),
             network=settled["network"],
             width=settled["width"],
         )
+
+    def _handed_over(self, data: RealImages, classes: Tensor, found: Outcome, *, soft: bool) -> Distilled:
+        training = self._training(found.rate)
         pixels = data.transform.invert(found.images).cpu().numpy()
         soft_labels = found.labels.cpu().numpy() if soft else None
         return Distilled(pixels, classes.cpu().numpy(), training, soft_labels, found.rate, {"loss": found.loss, "rate": found.rates})
@@ -154,7 +194,7 @@ class AbstractTrajectories(ABC):
         window = Window(first, end, *rest) if rest else Window(first, end, end)
         rates = (s["image_rate"], float(more.pop("label_rate", 0.0)), s["rate_rate"])
         return Plan(
-            s["steps"], s["span"], window, s["iterations"], s["segments"], s["batch"], rates, self.engine, augment=self._strategy(), **more
+            s["steps"], s["span"], window, s["iterations"], s["segments"], s["batch"], rates, s["engine"], augment=self._strategy(), **more
         )
 
     def _common_recipe(self, **more: Any) -> Recipe:
@@ -202,8 +242,8 @@ class AbstractTrajectories(ABC):
         feed = Batches(short, plan.segments, m, data.device, torch.Generator().manual_seed(0), None)
         segments = Segments(start, [Waypoint(2, start + 0.01)])
         synthetic = Synthetic(images, labels, torch.tensor(0.01, device=data.device))
-        student = Student(loss_of(network), feed, plan.momentum)
-        two = _seconds(lambda: ENGINES[self.engine](student, segments, synthetic, math.inf), data.device)
+        student = Student(losses_of(network), feed, plan.momentum)
+        two = _seconds(lambda: ENGINES[s["engine"]](student, segments, synthetic, math.inf), data.device)
         return expert, two * plan.steps / 2
 
     def _within(self, minutes: float, data: RealImages, ipc: int) -> Self:
@@ -229,8 +269,9 @@ class AbstractTrajectories(ABC):
         m = data.classes * ipc
         pixels = data.images[0].numel()
         rows = plan.segments * min(plan.batch or m, m)
-        # A ConvNet's activations, twice differentiated: some 60 numbers a channel and pixel of its first block.
-        one_step = rows * pixels // data.images.shape[1] * (s["width"] if s["network"] != "mlp" else 8) * 60 * 4
+        # Activations, twice differentiated: some 60 numbers a channel and pixel of a ConvNet's first block, or a hidden unit of an MLP.
+        units = 2 * s["width"] + pixels if s["network"] == "mlp" else pixels // data.images.shape[1] * s["width"]
+        one_step = rows * units * 60 * 4
         kept = plan.steps if self.engine == "unrolled" else 1
         return one_step * kept + 4 * size * plan.segments * (plan.steps + 6) + 4 * data.images.numel() + 16 * m * pixels
 

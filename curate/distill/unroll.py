@@ -5,10 +5,10 @@ A student starts at an expert's weights, takes N steps of SGD on synthetic batch
     v_{i+1} = momentum * v_i + grad loss(theta_i, x_i, y_i),   theta_{i+1} = theta_i - rate * v_{i+1}
     L = ||theta_N - target||^2 / ||theta_0 - target||^2
 
-`adjoint` (the default) walks back through the N steps with lam = dL/dtheta_i and forms one step's graph at a time: its activations take
+`adjoint` walks back through the N steps with lam = dL/dtheta_i and forms one step's graph at a time: its activations take
 as much memory as one step whatever N is, and its gradient is the exact one. `unrolled` keeps the graph of all N steps, as MTT does: the
-reference. `truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code compute; the paper calls it exact,
-but it is so only to first order in rate * N * curvature.
+reference, and the faster one where it fits. `truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code
+compute; the paper calls it exact, but it is so only to first order in rate * N * curvature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +19,19 @@ import torch
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def each(loss: Loss) -> Loss:
+    """The losses of k students from the loss of one: `loss(theta, x, y)` of (size,), (b, …), (b, classes), a scalar."""
+
+    def losses(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        own = 0 if y.dim() == 3 else None
+        found: Tensor = torch.func.vmap(loss, in_dims=(0, own, own))(theta, x, y)
+        return found
+
+    return losses
+
+
 NO_LIMIT: Final = float("inf")
 
 
@@ -37,9 +50,12 @@ class Feed(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """How students are trained: `loss(theta, x, y)` of one flat vector of weights (size,), a scalar; on what; with which momentum."""
+    """How students are trained: `losses(theta, x, y)` of k flat vectors of weights (k, size), (k,); on what; with which momentum.
 
-    loss: Loss
+    `x` and `y` are the feed's. The losses of different students must not depend on each other: one sum serves for all their gradients.
+    """
+
+    losses: Loss
     feed: Feed
     momentum: float = 0.0
 
@@ -163,8 +179,7 @@ def _walk_back(student: Student, segments: Segments, synthetic: Synthetic, limit
 def _slope(student: Student, segments: Segments, theta: Tensor, step: int, synthetic: Synthetic, *, keep: bool = False) -> Tensor:
     """The gradient of each student's loss by its own weights, (k, size); with `keep`, differentiable in turn."""
     x, y = student.feed.batch(step, synthetic.images, synthetic.labels)
-    own = 0 if y.dim() == 3 else None
-    losses = torch.func.vmap(student.loss, in_dims=(0, own, own))(theta, x, y)  # (k,): students do not meet, so one sum serves all
+    losses = student.losses(theta, x, y)  # (k,)
     total = losses.sum() if segments.scale is None else (losses * segments.scale).sum()
     slope: Tensor = torch.autograd.grad(total, theta, create_graph=keep)[0]
     return slope

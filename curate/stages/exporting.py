@@ -74,7 +74,9 @@ def export(
         raise OptionError(f'--push-to-hub takes ORG/NAME and uploads parquet; got "{push_to_hub}" with --format {format}.')
     if isinstance(selection, str | Path) and _is_distilled(selection):
         if data is not None or scores is not None or decisions is not None:
-            raise UsageError(f'"{selection}" is a distilled set, which has no source rows: leave out --data, --with-scores and --decisions.')
+            raise UsageError(
+                f'"{selection}" is a distilled set, which has no source rows: leave out --data, --with-scores and --decisions.'
+            )
         _export_set(Synthetic.open(selection), folder, format, overwrite=overwrite)
         if push_to_hub:
             push(folder, push_to_hub)

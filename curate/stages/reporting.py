@@ -1,4 +1,4 @@
-"""`curate report`: one self-contained page about scores, a selection and a comparison, that needs nothing but a browser."""
+"""`curate report`: one self-contained page about scores, a selection, a comparison or a distilled set, that needs nothing but a browser."""
 
 import base64
 import hashlib
@@ -23,6 +23,8 @@ from curate.stages.report import SECTIONS
 from curate.stages.report.cells import Cells
 from curate.stages.report.context import Context, Section
 from curate.store import Store
+from curate.synthetic import KIND as DISTILLED
+from curate.synthetic import Synthetic
 
 TEMPLATES: Final = Path(__file__).parent / "report" / "templates"
 
@@ -38,7 +40,8 @@ def report(
     issues: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes the page and returns its path. `store` holds scores, a selection or a comparison; the others may be added by name.
+    """Writes the page and returns its path. `store` holds scores, a selection or a comparison, and the others may be added
+    by name; or a distilled set, whose page stands alone.
 
     `data` is the source of the rows, without which the page shows row numbers and no content. Where it is given and the scores come from a
     run trained here, the model's final probabilities are made if they are missing, for the labels that the page suggests. Below 10 MB
@@ -88,8 +91,14 @@ def _context(
 ) -> Context:
     parts: dict[str, Any] = {"scores": scores, "selection": selection, "comparison": comparison}
     kind = Store.open(store).kind
+    if kind == DISTILLED:
+        if any(part is not None for part in (*parts.values(), data)):
+            raise UsageError(
+                f'"{store}" is a distilled set, whose page stands alone. Leave out --data, --scores, --selection, --comparison.'
+            )
+        return Context(None, None, None, None, (), Cells(None), distilled=Synthetic.open(store))
     if kind not in parts:
-        raise InputError(f'"{store}" holds a {kind}; a report is made of scores, a selection or a comparison.')
+        raise InputError(f'"{store}" holds a {kind}; a report is made of scores, a selection, a comparison or a distilled set.')
     if parts[kind] is not None:
         raise UsageError(f'"{store}" holds a {kind} already, so --{kind} names a second one. Make a page for each.')
     parts[kind] = store
@@ -168,7 +177,11 @@ def _page(context: Context, sections: dict[str, Section], title: str) -> str:
 
 
 def _title(context: Context) -> str:
-    paths = [part.path for part in (context.scores, context.selection, context.comparison) if part is not None and part.path is not None]
+    paths = [
+        part.path
+        for part in (context.scores, context.selection, context.comparison, context.distilled)
+        if part is not None and part.path is not None
+    ]
     return ", ".join(Path(path).name for path in paths)
 
 

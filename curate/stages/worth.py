@@ -13,14 +13,25 @@ from curate.pool import ArrayPool
 from curate.progress import Progress, Task
 from curate.protocols import Rows, Training
 from curate.rng import KeyedRandom
-from curate.synthetic import DISTILLED, EVALUATION, EVERYTHING, RANDOM, SCHEMA, Synthetic, stored
+from curate.synthetic import (
+    DISTILLED,
+    DISTILLED_SWITCHED,
+    EQUAL_COUNT,
+    EVALUATION,
+    EVERYTHING,
+    RANDOM,
+    RANDOM_SWITCHED,
+    SCHEMA,
+    SOFT_RANDOM,
+    Synthetic,
+    stored,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-EQUAL_COUNT: Final = "random, as many images"
-SOFT_RANDOM: Final = "random, taught"
 SELECTED: Final = ("k_center", "herding")
+SWITCHED: Final = (DISTILLED_SWITCHED, RANDOM_SWITCHED)
 LABEL_BYTES: Final = 8
 RATES: Final = (0.01, 0.05)  # what a real set is tried at besides a learned rate, which was learned for other images
 
@@ -56,8 +67,9 @@ def worth_of(made: Synthetic, images: Any, test: "tuple[Tensor, Tensor]", asked:
 
     Real rows are drawn class by class; random ones anew for every seed. "random" has as many stored bytes as the distilled set: pixels of
     real rows are a byte each, those of synthetic ones four. "taught" rows bear the mean prediction of the networks trained on everything,
-    so that what soft labels alone bring is seen. Where a rate was learned, real sets are also tried at 0.01 and 0.05 with one seed, and
-    the best is used: in their favour, on the test set.
+    so that what soft labels alone bring is seen. "switched" sets are trained with augmentation where the others are not, or without.
+    Where a rate was learned, real sets are also tried at 0.01 and 0.05 with one seed, and the best is used: in their favour, on the test
+    set.
     """
     training = made.training
     networks = tuple(dict.fromkeys((training.network, *asked.networks)))
@@ -80,7 +92,7 @@ def initial_seeds(asked: Asked) -> list[int]:
 
 
 def _file(network: str, one: Set) -> str:
-    order = (DISTILLED, EQUAL_COUNT, RANDOM, SOFT_RANDOM, *SELECTED, EVERYTHING).index(one.name)
+    order = (DISTILLED, EQUAL_COUNT, RANDOM, SOFT_RANDOM, *SELECTED, EVERYTHING, *SWITCHED).index(one.name)
     return f"{network}-{order}-{one.name.replace(', ', '-').replace(' ', '-')}-{one.labels}.arrow"
 
 
@@ -99,7 +111,8 @@ class _Bench:
         self.real_bytes = values + LABEL_BYTES
         self.few = [min(asked.ipc, len(rows)) for rows in self.members]
         self.many = [min(max(asked.ipc, self.bytes // self.real_bytes // images.classes), len(rows)) for rows in self.members]
-        self.taught: Any = None
+        self.teacher: Any = None
+        self.strategy = part("distillers", "augment").strategy_for(None, images.images.shape[1])
 
     def sets(self, *, extra: bool) -> Iterator[Set]:
         """What is trained on; on further architectures only what the question is about."""
@@ -114,19 +127,26 @@ class _Bench:
             for name in SELECTED:
                 yield self._real(name, self.many)
         yield self._real(EVERYTHING, [len(rows) for rows in self.members])
+        if not extra:
+            labels = "soft" if soft else "hard"
+            yield Set(DISTILLED_SWITCHED, labels, self.rows, self.bytes)
+            yield Set(RANDOM_SWITCHED, labels, sum(self.few), sum(self.few) * (self.real_bytes + (4 * self.images.classes if soft else 0)))
 
     def test(self, one: Set, network: str, task: Task) -> list[dict[str, Any]]:
         """A line a seed."""
-        known, training = self._made(one, network, task), self.training
-        if one.name != DISTILLED and self.distilled.rate is not None:
-            training = self._best_rate(known, network, task)
+        training = self.training
+        if one.name in SWITCHED:
+            training = replace(training, augment="" if training.augment else self.strategy)
+        known = self._made(one, network)
+        if one.name not in (DISTILLED, DISTILLED_SWITCHED) and self.distilled.rate is not None:
+            training = self._best_rate(known, network, training)
         found = self.evaluation.train(known, training, network, self.seeds, task).accuracies(*self.test_set)
         about = {"set": one.name, "labels": one.labels, "network": network, "rows": one.size, "bytes": one.bytes, "lr": training.lr}
         return [{**about, "seed": seed, "accuracy": accuracy} for seed, accuracy in zip(self.seeds, found, strict=True)]
 
-    def _best_rate(self, known: Any, network: str, task: Task) -> Training:
+    def _best_rate(self, known: Any, network: str, training: Training) -> Training:
         one_set = replace(known, images=known.images[: known.size], targets=known.targets[: known.size], sets=1)
-        tried = [replace(self.training, lr=lr) for lr in (self.training.lr, *RATES)]
+        tried = [replace(training, lr=lr) for lr in (training.lr, *RATES)]
         accuracies = [
             self.evaluation.train(one_set, training, network, self.seeds[:1], _Unwatched()).accuracies(*self.test_set)[0]
             for training in tried
@@ -136,11 +156,11 @@ class _Bench:
     def _real(self, name: str, sizes: list[int]) -> Set:
         return Set(name, "hard", sum(sizes), sum(sizes) * self.real_bytes)
 
-    def _made(self, one: Set, network: str, task: Task) -> Any:
+    def _made(self, one: Set, network: str) -> Any:
         import torch
 
         classes, device = self.images.classes, self.images.images.device
-        if one.name == DISTILLED:
+        if one.name in (DISTILLED, DISTILLED_SWITCHED):
             x = self.images.transform.apply(torch.from_numpy(self.distilled.images).to(device))
             if one.labels == "soft":
                 return self.evaluation.TrainingSet(x, torch.from_numpy(self.distilled.soft_labels).to(device))
@@ -153,13 +173,16 @@ class _Bench:
         sizes = self.many if one.name == RANDOM else self.few
         drawn = torch.from_numpy(np.concatenate([self._drawn(sizes, seed) for seed in self.seeds]))
         x = self.images.images[drawn]
-        if one.name == SOFT_RANDOM:
-            return self.evaluation.TrainingSet(x, self._teacher(network, task).probabilities(x), len(self.seeds))
+        if one.labels == "soft":
+            return self.evaluation.TrainingSet(x, self._teacher(network).probabilities(x), len(self.seeds))
         return self.evaluation.TrainingSet.hard(x, self.images.labels[drawn], classes, len(self.seeds))
 
-    def _teacher(self, network: str, task: Task) -> Any:
-        everything = self.evaluation.TrainingSet.hard(self.images.images, self.images.labels, self.images.classes)
-        return self.evaluation.train(everything, self.training, network, self.seeds[:1], _Unwatched())
+    def _teacher(self, network: str) -> Any:
+        """A network trained on everything, once."""
+        if self.teacher is None:
+            everything = self.evaluation.TrainingSet.hard(self.images.images, self.images.labels, self.images.classes)
+            self.teacher = self.evaluation.train(everything, self.training, network, self.seeds[:1], _Unwatched())
+        return self.teacher
 
     def _drawn(self, sizes: list[int], seed: int) -> Rows:
         keys = KeyedRandom(seed, "worth", RANDOM)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from curate.distill import matching
+from curate.distill import matching, trajectories
 from curate.distill.ast_ import AST
 from curate.distill.datm import DATM, known_rows, mean_logits
 from curate.distill.experts import Recipe, obtain
 from curate.distill.images import Images
-from curate.distill.matching import Batches, Plan, Window, balance, draw, loss_of, perturbed
+from curate.distill.matching import Batches, Plan, Window, balance, draw, losses_of, perturbed
 from curate.distill.mtt import MTT
 from curate.distill.networks import MLP, ConvNet, Network
 from curate.distill.tesla import TESLA
@@ -116,8 +116,8 @@ def test_students_fed_their_experts_batches_retrace_them(tmp_path):
     synthetic = Synthetic(data.images, torch.eye(CLASSES)[data.labels], torch.tensor(0.1))
     segments = Segments(start, [Waypoint(5, target)])
 
-    end = roll_out(Student(loss_of(net), Own()), segments, synthetic)[-1]
-    found = adjoint(Student(loss_of(net), Own()), segments, synthetic)
+    end = roll_out(Student(losses_of(net), Own()), segments, synthetic)[-1]
+    found = adjoint(Student(losses_of(net), Own()), segments, synthetic)
 
     torch.testing.assert_close(end, target, rtol=0, atol=1e-6)  # another form of the same loss rounds differently
     assert (found.loss < 1e-9).all()
@@ -177,6 +177,29 @@ def test_a_killed_job_goes_on_to_the_same_bytes(tmp_path, monkeypatch, method, k
     assert same(distill(method, tmp_path / "cut"), whole)
 
 
+def test_with_checks_a_tenth_is_held_back_and_the_best_point_on_the_way_is_handed_over(tmp_path, monkeypatch):
+    seen = []
+    accuracies = iter([0.3, 0.3, 0.9, 0.9, 0.5, 0.5])
+
+    class Judge:
+        def __init__(self, known):
+            seen.append(known.images)
+
+        def accuracies(self, images, labels):
+            assert len(images) == len(labels) == 3 and sorted(labels.tolist()) == [0, 1, 2]  # a tenth of 15 a class, rounded down
+            return [next(accuracies), next(accuracies)]
+
+    monkeypatch.setattr(trajectories, "train", lambda known, *_: Judge(known))
+    method = MTT(**{**SHORT, "iterations": 6}, checks=3)
+
+    found = distill(method, tmp_path)
+
+    assert len(seen) == 3 and not torch.equal(seen[1], seen[2])
+    data = images(tmp_path)
+    np.testing.assert_array_equal(found.images, data.transform.invert(seen[1]).numpy())
+    assert len(found.history["loss"]) == 6
+
+
 def test_another_seed_gives_another_set_and_the_same_seed_the_same(tmp_path):
     first, again, other = (distill(MTT(**SHORT), tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
 
@@ -194,7 +217,7 @@ def test_a_loss_that_is_no_number_goes_back_lowers_the_rates_and_says_so(tmp_pat
         return found._replace(loss=found.loss * torch.nan) if len(calls) in (4, 5) else found
 
     monkeypatch.setattr(matching, "ENGINES", {"adjoint": broken})
-    found = distill(MTT(**SHORT, rate_rate=0.0), tmp_path, progress=notes)
+    found = distill(MTT(**SHORT, rate_rate=0.0, engine="adjoint"), tmp_path, progress=notes)
 
     # iterations 1 2 3 and 4, which broke; back to 2: 3 broke, back to 2: 3 4 5 6
     np.testing.assert_allclose(calls, 0.05 * np.array([1, 1, 1, 1, 0.5, 0.25, 0.25, 0.25, 0.25]), rtol=1e-6)

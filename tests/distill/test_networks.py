@@ -51,6 +51,24 @@ def test_stacked_vectors_give_what_single_ones_do_to_the_second_derivative(name)
     assert torch.autograd.gradcheck(lambda one: torch.func.grad(loss)(thetas[0], one).square().sum(), x[0].clone().requires_grad_())
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 9, 9)], ids=str)
+@pytest.mark.parametrize("name", ["mlp", "convnet", "vit"])
+def test_many_networks_at_once_are_one_after_another_and_so_are_their_derivatives(name, shape):
+    network = Network(lambda: build(name, shape, 3, width=4))
+    thetas = torch.stack([network.initial(seed) for seed in range(2)]).double()
+    x = torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def mixed(apply, *given):  # how a number made of the gradient changes with the images
+        theta, images = (one.clone().requires_grad_() for one in given)
+        (slope,) = torch.autograd.grad(apply(theta, images).square().sum(), theta, create_graph=True)
+        return torch.autograd.grad(slope.sin().sum(), images)[0]
+
+    alone = torch.stack([network.apply(thetas[i], x[i]) for i in range(2)])
+    torch.testing.assert_close(network.apply_many(thetas, x), alone)
+    torch.testing.assert_close(network.apply_many(thetas, x[0]), torch.stack([network.apply(thetas[i], x[0]) for i in range(2)]))
+    torch.testing.assert_close(mixed(network.apply_many, thetas, x), torch.stack([mixed(network.apply, thetas[i], x[i]) for i in range(2)]))
+
+
 def test_fresh_weights_follow_from_the_seed_and_leave_the_global_generator_alone():
     network = Network(lambda: build("mlp", (1, 8, 8), 3))
     torch.manual_seed(1)

@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from curate.distill.unroll import ENGINES, Segments, Student, Synthetic, Waypoint, adjoint, matching_loss, roll_out, truncated, unrolled
+from curate.distill.unroll import (
+    ENGINES,
+    Segments,
+    Student,
+    Synthetic,
+    Waypoint,
+    adjoint,
+    each,
+    matching_loss,
+    roll_out,
+    truncated,
+    unrolled,
+)
 
 N, D, HIDDEN, CLASSES, BATCH, STEPS = 10, 6, 5, 3, 5, 6
 SIZE = D * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES
@@ -54,7 +66,7 @@ def problem(*, k: int = 2, rate: float = 0.1, steps: int = STEPS, seed: int = 0,
         return torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype)
 
     picks = torch.stack([torch.stack([torch.randperm(N, generator=draw)[:BATCH] for _ in range(k)]) for _ in range(steps)])
-    student = Student(cross_entropy, Picks(picks, 1 + 0.1 * normal(steps, k, BATCH, 1)))
+    student = Student(each(cross_entropy), Picks(picks, 1 + 0.1 * normal(steps, k, BATCH, 1)))
     start = 0.7 * normal(k, SIZE)
     segments = Segments(start, [Waypoint(steps, start + 0.3 * normal(k, SIZE))])
     return student, segments, Synthetic(normal(N, D), normal(N, CLASSES), torch.tensor(rate, dtype=dtype))
@@ -64,7 +76,7 @@ def momentum_mask_and_halfway(student: Student, segments: Segments) -> tuple[Stu
     mask = (torch.arange(SIZE) % 3 > 0).to(segments.start.dtype)
     halfway = Waypoint(STEPS // 2, segments.start + 0.1, 0.5)
     scale = torch.tensor([0.5, 1.5], dtype=segments.start.dtype)
-    return Student(student.loss, student.feed, 0.9), Segments(segments.start, [halfway, *segments.waypoints], scale, mask)
+    return Student(student.losses, student.feed, 0.9), Segments(segments.start, [halfway, *segments.waypoints], scale, mask)
 
 
 def relative(one: Tensor, other: Tensor) -> float:
@@ -128,7 +140,7 @@ def test_segments_side_by_side_are_the_mean_of_single_ones():
         feed = Picks(student.feed.picks[:, i : i + 1], student.feed.stretch[:, i : i + 1])
         target = segments.waypoints[0]
         mine = Segments(segments.start[i : i + 1], [Waypoint(target.step, target.theta[i : i + 1])])
-        return adjoint(Student(student.loss, feed), mine, synthetic).gradient
+        return adjoint(Student(student.losses, feed), mine, synthetic).gradient
 
     singles = [alone(i) for i in range(3)]
     mean = Synthetic(*(torch.stack([getattr(one, part) for one in singles]).mean(0) for part in Synthetic._fields))
@@ -140,8 +152,8 @@ def test_students_that_all_see_everything_need_no_copies():
     _, segments, synthetic = problem()
     every = torch.arange(N).expand(STEPS, 2, N)
 
-    shared = adjoint(Student(cross_entropy, Everything(STEPS)), segments, synthetic)
-    copied = adjoint(Student(cross_entropy, Picks(every, torch.ones(STEPS, 2, N, 1, dtype=torch.float64))), segments, synthetic)
+    shared = adjoint(Student(each(cross_entropy), Everything(STEPS)), segments, synthetic)
+    copied = adjoint(Student(each(cross_entropy), Picks(every, torch.ones(STEPS, 2, N, 1, dtype=torch.float64))), segments, synthetic)
 
     assert worst(shared.gradient, copied.gradient) < EXACT
 
@@ -219,7 +231,7 @@ def test_a_segment_above_the_limit_does_not_count(engine):
     target[1] = segments.start[1] + 1e-6 * (segments.start[1] - target[1])  # the second expert hardly moved: any step is too far
     hard = Segments(segments.start, [Waypoint(STEPS, target)])
     first = Segments(segments.start[:1], [Waypoint(STEPS, target[:1])])
-    alone = Student(student.loss, Picks(student.feed.picks[:, :1], student.feed.stretch[:, :1]))
+    alone = Student(student.losses, Picks(student.feed.picks[:, :1], student.feed.stretch[:, :1]))
 
     both = ENGINES[engine](student, hard, synthetic, 50.0)
     one = ENGINES[engine](alone, first, synthetic, 50.0)
@@ -238,7 +250,7 @@ def test_hard_labels_have_no_gradient():
             x, y = super().batch(step, images, labels)
             return x, y.detach()
 
-    found = adjoint(Student(cross_entropy, Hard(student.feed.picks, student.feed.stretch)), segments, synthetic)
+    found = adjoint(Student(each(cross_entropy), Hard(student.feed.picks, student.feed.stretch)), segments, synthetic)
 
     assert not found.gradient.labels.any()
     assert found.gradient.images.any()
@@ -251,6 +263,6 @@ def test_the_adjoint_on_a_gpu_is_that_of_the_cpu():
     target = segments.waypoints[0]
     moved = Segments(segments.start.cuda(), [Waypoint(target.step, target.theta.cuda())])
 
-    found = adjoint(Student(student.loss, there), moved, Synthetic(*(part.cuda() for part in synthetic)))
+    found = adjoint(Student(student.losses, there), moved, Synthetic(*(part.cuda() for part in synthetic)))
 
     assert worst(Synthetic(*(part.cpu() for part in found.gradient)), adjoint(student, segments, synthetic).gradient) < 1e-9

@@ -9,11 +9,14 @@ import torch
 from PIL import Image
 
 import curate
-from curate.errors import InputError, OptionError, OtherJobError, UnknownNameError
+from curate.distill.infer import INFER
+from curate.errors import InputError, OptionError, OtherJobError, UnknownNameError, UsageError
 from curate.progress import Silent
 from curate.protocols import Distilled, Training
 from curate.stages.distilling import picture, plan, synthesize
-from curate.synthetic import DISTILLED, EVERYTHING, Synthetic
+from curate.stages.exporting import export
+from curate.stages.reporting import report
+from curate.synthetic import DISTILLED, EVERYTHING, Synthetic, robust_scores
 
 TRAINING = Training(lr=0.05, steps=8, network="mlp", width=8)
 
@@ -104,14 +107,74 @@ def test_every_set_is_tested_beside_the_distilled_one(tmp_path):
         ("k_center", "hard"),
         ("herding", "hard"),
         (EVERYTHING, "hard"),
+        ("distilled, augmentation switched", "soft"),
+        ("random, augmentation switched", "soft"),
     ]
     # 6 images of 64 float32 pixels, a label of 8 bytes and 2 soft ones; a real row is 64 + 8 bytes
     assert lines[DISTILLED, "soft"]["bytes"] == 6 * (256 + 8 + 8)
     assert lines["random", "hard"]["rows"] == 2 * (6 * 272 // 72 // 2)
     assert lines[EVERYTHING, "hard"]["accuracy"]["mean"] > 0.8
     assert set(lines[DISTILLED, "soft"]["minus"]) == {"random, as many images", "random", "k_center", "herding"}
+    assert lines["distilled, augmentation switched", "soft"]["accuracy"] != lines[DISTILLED, "soft"]["accuracy"]
+    gain = lines[DISTILLED, "soft"]["accuracy"]["mean"] - lines["random, taught", "soft"]["accuracy"]["mean"]
+    assert summary["robust"]["gain"] == pytest.approx(gain)
     assert summary["rate"] == 0.05
     assert summary["loss"] == {"loss": [2.0, 1.0]}
+
+
+def test_the_robust_scores_are_the_formulas_of_dd_ranking():
+    accuracies = {
+        (DISTILLED, "hard"): 0.5,
+        (DISTILLED, "soft"): 0.7,
+        ("random, taught", "soft"): 0.6,
+        (EVERYTHING, "hard"): 0.9,
+        ("distilled, augmentation switched", "soft"): 0.65,
+        ("random, augmentation switched", "soft"): 0.35,
+    }
+    lines = [{"set": name, "labels": labels, "network": "mlp", "accuracy": {"mean": mean}} for (name, labels), mean in accuracies.items()]
+
+    found = robust_scores(lines, "mlp")
+
+    # labels: 0.5 (0.7 - 0.6) - 0.5 (0.9 - 0.5) = -0.15; augmentation: 0.5 x 0.1 + 0.5 (0.65 - 0.35) = 0.2; (e^a - 1/e) / (e - 1/e)
+    assert found["label"] == pytest.approx((np.exp(-0.15) - np.exp(-1)) / (np.e - np.exp(-1)))
+    assert found["augmentation"] == pytest.approx((np.exp(0.2) - np.exp(-1)) / (np.e - np.exp(-1)))
+    assert robust_scores(lines[:-1], "mlp") is None
+
+
+def test_a_compact_set_is_stored_without_labels_and_expanded_wherever_rows_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(INFER, "_training", lambda self, data: TRAINING)
+    found = made(tmp_path, INFER(teachers=("vgg",), teacher_epochs=1, iterations=2), seeds=1)
+    out, test = tmp_path / "out", pixels_of(20, seed=9)
+
+    # floor(3 x 2 / (2 + 1)) = 2 real images of each of two classes and 2 compensators: 8 x 64 bytes and 2 x 128
+    assert found.summary()["stored"] == {"images": 6, "bytes": 4 * 64 + 2 * 128, "label_bytes": 0}
+    assert [path.name for path in (out / "data").iterdir()] == ["compensated.safetensors"]
+    rows = found.dataset()
+    assert rows["label"][:].tolist() == [0] * 4 + [1] * 4 and rows["image"][:].shape == (8, 8, 8, 1)
+    loaded = curate.load(out)
+    assert (len(loaded), loaded.modality, loaded.label_names) == (8, "image", ("0", "1"))
+    exported = export(out, out=tmp_path / "rows")
+    again = datasets.load_dataset(str(exported), split="train", cache_dir=str(tmp_path / "cache")).with_format("numpy")
+    assert again["image"][:].tobytes() == rows["image"][:].tobytes()
+    assert "compensated" not in (exported / "README.md").read_text()
+
+    code = re.search(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(out)
+    names = {}
+    exec(code, names)
+    assert torch.equal(names["images"], torch.tensor(found.read().images)) and names["y"].tolist() == rows["label"][:].tolist()
+    assert 0 <= names["accuracy"](torch.tensor(test[0])[:, :, :, None], torch.tensor(test[1])) <= 1
+
+
+def test_a_distilled_set_has_a_page_of_its_own(tmp_path):
+    found = made(tmp_path, Halfway(soft=True))
+
+    page = report(found.path, tmp_path / "page.html").read_text()
+
+    assert 'src="data:image/png;base64,' in page and "loss over 2 iterations: 2 to 1" in page
+    assert "random, as many images" in page and EVERYTHING in page and "label-robust score" in page
+    with pytest.raises(UsageError, match="stands alone"):
+        report(found.path, tmp_path / "page.html", data=pixels_of())
 
 
 def test_a_distiller_never_meets_the_test_set(tmp_path):

@@ -12,6 +12,7 @@ SECTIONS: dict[str, str] = {
     "suspects": "curate.stages.report.suspects:section",
     "datamap": "curate.stages.report.datamap:section",
     "comparison": "curate.stages.report.comparison:section",
+    "distilled": "curate.stages.report.distilled:section",
     "selection": "curate.stages.report.selection:section",
     "coverage": "curate.stages.report.coverage:section",
     "galleries": "curate.stages.report.galleries:section",

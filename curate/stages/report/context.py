@@ -15,6 +15,7 @@ from curate.scores import Scores
 from curate.selection import Selection
 from curate.stages.audit.findings import Audit
 from curate.stages.report.cells import Cells
+from curate.synthetic import Synthetic
 
 if TYPE_CHECKING:
     from curate.signals.runs import Run
@@ -62,6 +63,7 @@ class Context:
     runs: "tuple[Run, ...]"
     cells: Cells
     audit: Audit | None = None
+    distilled: Synthetic | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int64] | None:

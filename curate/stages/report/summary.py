@@ -5,22 +5,38 @@ import numpy as np
 from curate.stages.audit.findings import DROPPED
 from curate.stages.report.context import Context, Section
 from curate.stages.report.suspects import likely_wrong
+from curate.synthetic import RANDOM
 
 
 def section(context: Context) -> Section | None:
     lines = [
-        line for line in (_about(context), _audited(context), _scored(context), _wrong(context), _kept(context), *_paid(context)) if line
+        line
+        for line in (
+            _about(context),
+            _audited(context),
+            *_distilled(context),
+            _scored(context),
+            _wrong(context),
+            _kept(context),
+            *_paid(context),
+        )
+        if line
     ]
     return Section("In short", "summary.html", {"lines": lines})
 
 
 def _about(context: Context) -> str:
     scores, selection, comparison = context.scores, context.selection, context.comparison
-    store = scores.store if scores is not None else comparison.store if comparison is not None else None
+    stores = (part.store for part in (scores, comparison, context.distilled) if part is not None)
+    store = next(stores, None)
     about = store.dataset if store is not None else selection.dataset_about if selection is not None else {}
     labelled = f", labels in “{about['label']}”" if about.get("label") else ""
     classes = f", {len(context.label_names)} classes" if context.label_names else ""
-    missing = "" if context.data is not None else " The rows themselves are not shown: name their source with --data."
+    missing = (
+        ""
+        if context.data is not None or context.distilled is not None
+        else " The rows themselves are not shown: name their source with --data."
+    )
     return f"{about['rows']:,} rows of {about['modality'].replace('_', ' ')} data{labelled}{classes}.{missing}"
 
 
@@ -33,6 +49,24 @@ def _audited(context: Context) -> str:
         return "No problem was found."
     gone = f"; {sure:,} of them are empty, copies or test rows, which the first command below leaves out" if sure else ""
     return f"{problem:,} rows, {problem / max(1, audit.n):.1%}, have a problem{gone}. The others want a look: they are shown below."
+
+
+def _distilled(context: Context) -> list[str]:
+    """Whether the set beats random rows of as many bytes, for each architecture and kind of labels."""
+    if context.distilled is None:
+        return []
+    lines = []
+    for one in context.distilled.summary()["results"]:
+        found = one.get("minus", {}).get(RANDOM)
+        if found is not None:
+            sure = (
+                "one network: no verdict"
+                if found["low"] is None
+                else f"{found['verdict']}, {100 * found['low']:+.1f} … {100 * found['high']:+.1f}"
+            )
+            about = f"The distilled set with {one['labels']} labels, tested by {one['network']}, minus random rows of as many bytes"
+            lines.append(f"{about}: {100 * found['mean']:+.1f} points ({sure}).")
+    return lines
 
 
 def _scored(context: Context) -> str:
