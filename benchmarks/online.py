@@ -73,7 +73,9 @@ def fashion(arguments: argparse.Namespace) -> None:
     for budget in BUDGETS:
         for name, how in STATIC.items():
             source = {"embeddings": vectors} if name in ("k-center", "density") else {}
-            picked = costs.of(f"{name}-{budget}", lambda how=how, source=source: curate.select(data, scores, **how, **source, budget=budget))
+            picked = costs.of(
+                f"{name}-{budget}", lambda how=how, source=source: curate.select(data, scores, **how, **source, budget=budget)
+            )
             chosen[f"{name}-{budget}"] = picked
     chosen |= {spec: spec for spec in ONLINE}
     options = {"model": model, "epochs": arguments.epochs, "budget": "epochs", "lr": RATE}
@@ -94,7 +96,9 @@ def digits(arguments: argparse.Namespace) -> None:
     scores = costs.of("el2n", lambda: curate.score(data, ["el2n"], out=folder / "scores"))
     chosen = {"el2n-10%": curate.select(data, scores, sampler="top", by="el2n", budget="10%"), "rs2:share=0.1": "rs2:share=0.1"}
     made = curate.compare(data, chosen, seeds=SEEDS, out=folder / "steps")
-    whole = curate.compare(data, {spec: spec for spec in ("seta", "infobatch")}, seeds=SEEDS, epochs=30, budget="epochs", out=folder / "epochs")
+    whole = curate.compare(
+        data, {spec: spec for spec in ("seta", "infobatch")}, seeds=SEEDS, epochs=30, budget="epochs", out=folder / "epochs"
+    )
     head = "Bundled digits, the default ConvNet, a fifth held out, 3 seeds; equal steps, those of 8 epochs on everything"
     say(arguments.out / "online_digits.txt", head, table(made, costs), "The same, 30 epochs", table(whole, costs))
 
@@ -151,7 +155,11 @@ def reached(own: Sequence[Mapping[str, Any]], target: float, seconds: float, cha
 
 
 def say(path: Path, head: str, *parts: Any) -> None:
-    text = [f"{head}.", "CPU seconds of one thread, shared machine; choosing is charged to who needs it; ± and brackets: 95 % over the seeds.", ""]
+    text = [
+        f"{head}.",
+        "CPU seconds of one thread, shared machine; choosing is charged to who needs it; ± and brackets: 95 % over the seeds.",
+        "",
+    ]
     for part in parts:
         text += [f"\n{part}.\n"] if isinstance(part, str) else spelled(part)
     print("\n".join(text), flush=True)
@@ -159,7 +167,15 @@ def say(path: Path, head: str, *parts: Any) -> None:
 
 
 def spelled(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    titles = ("arm", "accuracy %", "minus everything", "visits saved", "training s", "choosing s", *(f"to {share:.0%} of it" for share in TARGETS))
+    titles = (
+        "arm",
+        "accuracy %",
+        "minus everything",
+        "visits saved",
+        "training s",
+        "choosing s",
+        *(f"to {share:.0%} of it" for share in TARGETS),
+    )
     rows = [titles]
     for line in lines:
         mean, away = line["accuracy"]["mean"], line["away"]

@@ -59,7 +59,9 @@ def measured(build: Any, rows: datasets.Dataset, batch: int, pairs: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         names = datasets.Dataset.from_dict({"text": ["x"] * len(rows), "label": np.resize(np.arange(CLASSES), len(rows)).tolist()})
         recorder = curate.Recorder(Path(folder) / "run", curate.load(names))
-        plain, recorded = (steps(trainer, batch) for trainer in (trainer_of(build, rows, batch, folder), trainer_of(build, rows, batch, folder, recorder)))
+        plain, recorded = (
+            steps(trainer, batch) for trainer in (trainer_of(build, rows, batch, folder), trainer_of(build, rows, batch, folder, recorder))
+        )
         spent = np.array([(next(plain), next(recorded)) for _ in range(WARM + pairs)])[WARM:]
         started = time.process_time()
         recorder.end_epoch()
