@@ -33,7 +33,9 @@ def main() -> None:
     chosen = {f"ccs-{share}": curate.select(data, scores, sampler="ccs", by="aum", budget=f"{share}%") for share in BUDGETS}
     made = [curate.compare(data, chosen, test=test, seeds=3, steps=steps, out=arguments.dir / f"{steps}-steps") for steps in STEPS]
     spent = time.process_time() - started
-    text = [f"Digits as vectors, {len(data):,} rows to train on, {len(test[0]):,} to test; {spent:.0f} CPU seconds in this run, shared machine."]
+    text = [
+        f"Digits as vectors, {len(data):,} rows to train on, {len(test[0]):,} to test; {spent:.0f} CPU seconds in this run, shared machine."
+    ]
     for steps in STEPS:
         found = curate.advise(made, steps=steps, out=arguments.out / "advice_digits.png")
         text += ["", advice_lines(found, None)]
