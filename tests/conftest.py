@@ -10,6 +10,22 @@ from contextlib import contextmanager
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", metavar="I/N", help="Only the I-th of N parts of the test files, for N processes beside each other.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not (spec := config.getoption("--part")):
+        return
+    part, parts = map(int, spec.split("/"))
+    files = list(
+        dict.fromkeys(item.path for item in items)
+    )  # whole files, whose fixtures are made once; neighbours are alike, so dealt out
+    own = {file for i, file in enumerate(files) if i % parts == part - 1}
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in own])
+    items[:] = [item for item in items if item.path in own]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Both are read when `datasets` is first imported, before any fixture could set them.
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -102,19 +102,19 @@ class CollateRows:
 def token_losses(logits: Tensor, labels: Tensor, *, shift: bool) -> Tensor:
     """Each row's mean cross-entropy over the tokens with a label, (b,) float32, in nats; NaN where there is none.
 
-    `logits` are (b, tokens, words), `labels` (b, tokens) with -100 where nothing counts. Costs one pass over the logits, of which at most
-    16 M are turned into float32 at a time.
+    `logits` are (b, tokens, words), `labels` (b, tokens) with -100 where nothing counts. Costs one pass over the logits of the tokens with
+    a label, of which at most 16 M numbers are copied at a time.
     """
     if shift:
         logits, labels = logits[:, :-1], labels[:, 1:]
-    flat, wanted = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-    step = max(1, CHUNK // flat.shape[1])
-    parts = [
-        nn.functional.cross_entropy(some.float(), known, ignore_index=IGNORED, reduction="none")
-        for some, known in zip(torch.split(flat, step), torch.split(wanted, step), strict=True)
-    ]
-    losses = torch.cat(parts).view(labels.shape)
-    return losses.sum(dim=1) / (labels != IGNORED).sum(dim=1)
+    labels = labels.to(logits.device)
+    counted = labels != IGNORED
+    step = max(1, CHUNK // logits.shape[-1])
+    totals = torch.zeros(len(labels), device=logits.device)
+    for row, token in zip(*(torch.split(part, step) for part in counted.nonzero(as_tuple=True)), strict=True):
+        losses = nn.functional.cross_entropy(logits[row, token].float(), labels[row, token], reduction="none")
+        totals.index_add_(0, row, losses)
+    return totals / counted.sum(dim=1)
 
 
 def _recording(compute: Callable[..., Any], recorder: Recorder, tokens: Tokens) -> Callable[..., Any]:

@@ -222,9 +222,12 @@ class Recorder:
         device = self._sums.sums.device if self._sums is not None else _collective_device(model)
         kinds = ("loss", "logits")
         own = [1 + kinds.index(self._kind), (self._sums.classes or 0) if self._sums is not None else 0] if self._kind else [0, 0]
-        said = torch.tensor(own, device=device)
+        said = torch.tensor([*own, len(self.data), -len(self.data), self.epoch, -self.epoch], device=device)
         torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
-        kind, classes = (int(value) for value in said)
+        kind, classes, *bounds = said.tolist()
+        for what, most, least in (("rows", bounds[0], -bounds[1]), ("epoch", bounds[2], -bounds[3])):
+            if most != least:
+                raise InputError(f"The ranks differ: {what} {least} on one, {most} on another. Give each the same data and epochs.")
         if not kind:
             return
         self._kind = self._kind or kinds[kind - 1]

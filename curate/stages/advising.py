@@ -16,6 +16,9 @@ from curate.laws import Curve, FilterLaw, Measured, fit_filter_law, fit_piecewis
 from curate.stages.mapping import SUFFIXES
 
 SHARES: Final = 60  # shares of the rows that are weighed, evenly in logs from the smallest measured to 1
+POOLED: Final = 10  # degrees of freedom that points of equal visits need for a spread of their own
+TOLERATED: Final = 0.01  # so much more error than on everything may a share cost that is called enough
+CHECKED: Final = 0.3  # arms of at most this share foretell the error on everything, which was measured
 FAR: Final = 10  # times the compute that was measured: beyond it the advice says that it is far
 OWN: Final = ("seeds", "arms", "steps", "epochs", "budget", "excluded")  # what comparisons that are read together may differ in
 
@@ -47,9 +50,12 @@ def advise(
     sizes and two different numbers of steps. Your compute is `steps` of the comparison's batches, or `epochs` of all rows; by default
     the most that was measured. The law of repetition (`curate.laws.FilterLaw`) is fitted to everything and the random arms, with a,
     half-life and `floor` (the irreducible error; fitted where 5 points or more allow it, else 0) common to all; each policy and size
-    has its own b, between sizes it is interpolated in log share. `advice` says what follows; it is None where the law cannot be
-    fitted, and `refused` says why. `out` is a picture. InputError for fewer than 3 sizes of random rows, OtherDatasetError for
-    comparisons of other data.
+    has its own b, interpolated between sizes in log share and between computes in log visits, so that what was measured is met.
+    `advice` says what surely follows; it is None where nothing does, and where the law cannot be fitted at all `refused` says why.
+    `enough` of a policy, and of `random` rows, is the smallest share from which on the error is surely at most a point above that on
+    everything; None where only everything is. `check` is what the curve through the arms of up to 30 % of the rows foretells for
+    everything, beside what was measured there. `out` is a picture.
+    InputError for fewer than 3 sizes of random rows, OtherDatasetError for comparisons of other data.
     """
     _check(steps, epochs, floor, out)
     opened = _opened(comparisons)
@@ -61,18 +67,22 @@ def advise(
     found: dict[str, Any] = {"rows": total, "visits": visits, "steps": visits / batch, "epochs": visits / total, "batch_size": batch}
     found["measured_visits"] = sorted({point.visits for point in points})
     found["far"] = not min(found["measured_visits"]) / FAR <= visits <= max(found["measured_visits"]) * FAR
-    curves = _curves(points, seed)
+    of_curve = _of_curve(points)
+    curves = _curves(of_curve, seed)
     found["curve"] = {name: _about_curve(curve, total) for name, curve in curves.items()}
-    found |= {"refused": None, "law": None, "policies": [], "advice": None}
+    found["check"] = _check_curve(of_curve, total, seed)
+    found |= {"refused": None, "law": None, "random": None, "policies": [], "advice": None}
     lines: dict[str, tuple[Floats, Floats]] = {}
     try:
         law, drawn, misfit = _law(points, measured, floor, seed)
+        drawn = _by_seeds(points, measured, drawn, seed)
     except InputError as refusal:
         found["refused"] = str(refusal)
     else:
         found["law"] = _about_law(law, misfit)
-        lines = {name: _line(law, points, drawn, name, total, visits) for name in _policies(points)}
-        found["policies"] = [_about_policy(name, *line, points, total) for name, line in lines.items()]
+        lines = {name: _line(law, points, drawn, name, total, visits) for name in ["random", *_policies(points)]}
+        found["random"] = {"enough": _enough(*lines["random"])}
+        found["policies"] = [_about_policy(name, *lines[name], points, total) for name in _policies(points)]
         found["advice"] = _advice(found["policies"])
     if out is not None:
         draw_advice(found, points, curves, lines, Path(out))
@@ -147,18 +157,32 @@ def _policies(points: Sequence[Point]) -> list[str]:
     return sorted({point.policy for point in points} - {"random"})
 
 
-def _curves(points: Sequence[Point], seed: int) -> dict[str, Curve]:
-    """The laws that the random arms of the most visits allow. A power law needs 3 sizes and the piecewise one 5."""
+def _of_curve(points: Sequence[Point]) -> list[Point]:
+    """The random arms of the most visits, which a learning curve goes through."""
     by_visits: dict[float, list[Point]] = {}
     for point in points:
         if point.policy == "random":
             by_visits.setdefault(point.visits, []).append(point)
     # With equal epochs each size has visits of its own, and the curve is theirs together.
     most = max(by_visits.values(), key=lambda each: (len(each), each[0].visits))
-    chosen = most if len(most) >= 3 else [point for each in by_visits.values() for point in each]
-    rows, measured = [point.rows for point in chosen], Measured.of([point.errors for point in chosen])
+    return most if len(most) >= 3 else [point for each in by_visits.values() for point in each]
+
+
+def _curves(points: Sequence[Point], seed: int) -> dict[str, Curve]:
+    """The laws that these points allow. A power law needs 3 sizes and the piecewise one 5."""
+    rows, measured = [point.rows for point in points], Measured.of([point.errors for point in points])
     fits = {"power": fit_power(rows, measured, seed)}
     return fits | ({"piecewise": fit_piecewise(rows, measured, seed)} if len(set(rows)) >= 5 else {})
+
+
+def _check_curve(points: Sequence[Point], total: int, seed: int) -> dict[str, Any] | None:
+    """What the power law of the small arms foretells for everything, and what was measured; None where one of the two is missing."""
+    small = [point for point in points if point.rows <= CHECKED * total]
+    whole = [point for point in points if point.rows == total]
+    if len({point.rows for point in small}) < 3 or not whole:
+        return None
+    told = fit_power([point.rows for point in small], Measured.of([point.errors for point in small]), seed).at(total)
+    return {"up_to": max(point.rows for point in small) / total, "foretold": asdict(told), "measured": float(np.mean(whole[-1].errors))}
 
 
 def _law(points: Sequence[Point], measured: Measured, floor: float | None, seed: int) -> tuple[FilterLaw, Floats, float]:
@@ -180,26 +204,52 @@ def _law(points: Sequence[Point], measured: Measured, floor: float | None, seed:
     return fit_filter_law(visits, rows, drawn[:, own], floor=settled, below=least), drawn, float(np.sqrt((left**2).mean()))
 
 
+def _by_seeds(points: Sequence[Point], measured: Measured, drawn: Floats, seed: int) -> Floats:
+    """The errors of all points as other seeds might have given them, (1 + draws, m); `drawn`, which has the law's own error in it too,
+    where no point has two seeds. A point's own b takes that error up, so that it is no doubt of what was measured.
+
+    The spread over seeds is pooled over points of equal visits where these have seeds enough, for short trainings differ more.
+    """
+    if not measured.freedom:
+        return drawn
+    rng = np.random.default_rng((seed, 1))
+    found = measured.draws(0.0, rng)
+    for visits in sorted({point.visits for point in points}):
+        own = [i for i, point in enumerate(points) if point.visits == visits]
+        errors = [points[i].errors for i in own]
+        if max(map(max, errors)) > 0 and (some := Measured.of(errors)).freedom >= POOLED:
+            found[:, own] = some.draws(0.0, rng)
+    return found
+
+
 def _line(law: FilterLaw, points: Sequence[Point], drawn: Floats, policy: str, total: int, visits: float) -> tuple[Floats, Floats]:
     """Shares, (SHARES,), the last of them 1, and the errors that the policy would give there, (1 + draws, SHARES)."""
     sizes = sorted({point.rows for point in points if point.policy == policy and point.rows < total})
-    known = []
-    for size in sizes:
-        own = [i for i, point in enumerate(points) if point.policy == policy and point.rows == size]
-        each = np.stack([law.utility(drawn[:, i], points[i].visits, size) for i in own])
-        known.append(each.mean(axis=0))
+    known = [_utility(law, points, drawn, policy, size, visits) for size in sizes]
+    # Everything has its own measurements as well: were it the law's value, what the law misses there would be taken for a gain.
+    known.append(_utility(law, points, drawn, "random", total, visits))
     knots = np.log(np.array([*sizes, total]) / total)
-    utilities = np.stack([*known, law.b], axis=1)  # (1 + draws, knots)
+    utilities = np.stack(known, axis=1)  # (1 + draws, knots)
     shares = np.exp(np.linspace(knots[0], 0, SHARES))
     between = np.stack([np.interp(np.log(shares), knots, one) for one in np.eye(len(knots))])  # (knots, SHARES)
     errors = [law.errors(visits, share * total, b) for share, b in zip(shares, (utilities @ between).T, strict=True)]
     return shares, np.stack(errors, axis=1)
 
 
+def _utility(law: FilterLaw, points: Sequence[Point], drawn: Floats, policy: str, size: int, visits: float) -> Floats:
+    """The b, (1 + draws,), of these rows at this compute: interpolated in log visits, and beyond what was measured that of the nearest."""
+    own = sorted((point.visits, i) for i, point in enumerate(points) if point.policy == policy and point.rows == size)
+    if not own:
+        return law.b
+    each = np.stack([law.utility(drawn[:, i], at, size) for at, i in own])  # (times measured, 1 + draws)
+    grid = np.log([at for at, _ in own])
+    return np.asarray(np.array([np.interp(math.log(visits), grid, one) for one in np.eye(len(own))]) @ each)
+
+
 def _about_policy(name: str, shares: Floats, errors: Floats, points: Sequence[Point], total: int) -> dict[str, Any]:
     """Where the policy's error is least, how sure that is, and whether it is below that on everything."""
     own = sorted({point.rows / total for point in points if point.policy == name})
-    about: dict[str, Any] = {"policy": name, "measured_shares": own, "keep": None, "gain": None, "verdict": "cannot say"}
+    about: dict[str, Any] = {"policy": name, "measured_shares": own, "keep": None, "gain": None, "enough": None, "verdict": "cannot say"}
     fine = np.asarray(np.isfinite(errors).all(axis=1), bool)
     if not fine[0] or fine.mean() < 0.5:
         return about | {"why": "its errors are below the floor, or where the law says nothing of it; give a lower --floor"}
@@ -207,11 +257,19 @@ def _about_policy(name: str, shares: Floats, errors: Floats, points: Sequence[Po
     best = errors.argmin(axis=1)
     gain = interval(errors[:, -1] - errors[:, best[0]])
     keep = interval(shares[best])
-    about |= {"keep": asdict(keep), "gain": asdict(gain), "error": asdict(interval(errors[:, best[0]]))}
+    about |= {"keep": asdict(keep), "gain": asdict(gain), "enough": _enough(shares, errors), "error": asdict(interval(errors[:, best[0]]))}
     about["error_on_everything"] = asdict(interval(errors[:, -1]))
     if best[0] == len(shares) - 1:
         return about | {"verdict": "keep everything" if keep.low > 0.95 else "cannot say"}
     return about | {"verdict": "keep a part" if gain.low > 0 else "cannot say"}
+
+
+def _enough(shares: Floats, errors: Floats) -> float | None:
+    """The smallest share from which on the error is surely at most TOLERATED above that on everything; None where only everything is."""
+    high = np.nanpercentile(errors - errors[:, -1:], 97.5, axis=0)
+    over = np.flatnonzero(~(high <= TOLERATED))
+    first = int(over[-1]) + 1 if len(over) else 0
+    return float(shares[first]) if first < len(shares) - 1 else None
 
 
 def _advice(policies: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -279,6 +337,9 @@ def _draw_curves(axes: Any, points: Sequence[Point], curves: Mapping[str, Curve]
 
 
 def _draw_policies(axes: Any, found: Mapping[str, Any], lines: Mapping[str, tuple[Floats, Floats]]) -> None:
+    if "random" in lines:
+        shares, errors = lines["random"]
+        axes.plot(100 * shares, 100 * errors[0], color="0.45", linestyle="--", label="random")
     for about in found["policies"]:
         shares, errors = lines[about["policy"]]
         fine = errors[np.isfinite(errors).all(axis=1)]

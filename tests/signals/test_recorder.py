@@ -312,6 +312,7 @@ import sys
 import numpy as np, torch, torch.distributed as dist
 sys.path.insert(0, sys.argv[1])
 import curate
+from curate.errors import InputError
 rank, port, out = int(sys.argv[2]), sys.argv[3], sys.argv[4]
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
 data = curate.load((np.zeros((7, 2), np.float32), np.arange(7) % 3))
@@ -330,6 +331,14 @@ for epoch in range(3):
         recorder = curate.Recorder(out, data, resume=True)
         recorder.load_state_dict(state)
     recorder.end_epoch()
+other = curate.Recorder(out + "-other", curate.load((np.zeros((7 + rank, 2), np.float32), np.arange(7 + rank) % 3)))
+other.log(torch.arange(7), torch.zeros(7, 3))
+try:
+    other.end_epoch()
+except InputError as error:
+    assert "rows 7 on one, 8 on another" in str(error), error
+else:
+    raise AssertionError("ranks of different lengths were added up")
 dist.barrier()
 dist.destroy_process_group()  # a rank must not go while the other still speaks to it
 """

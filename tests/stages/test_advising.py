@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from curate.cli import cli
-from curate.comparison import ARMS, SCHEMA
+from curate.comparison import ARMS, SCHEMA, Comparison
 from curate.errors import InputError, OptionError, OtherDatasetError
 from curate.laws import FilterLaw
 from curate.stages.advising import SHARES, advise
@@ -24,8 +24,13 @@ def law(b=TRUTH["b"]):
     return FilterLaw(*(np.array([value]) for value in (math.log(TRUTH["a"]), b, TRUTH["tau"], TRUTH["floor"])))
 
 
-def store_of(path, steps, *, b_of=lambda share: TRUTH["b"], noise=0.002, seeds=4, sizes=SIZES, dataset=None, budget="steps", **job):
-    """A comparison as `compare` writes it, whose errors are the law's with noise; `b_of` a share is the selections' own."""
+def store_of(
+    path, steps, *, b_of=lambda share: TRUTH["b"], noise=0.002, seeds=4, sizes=SIZES, dataset=None, budget="steps", off=0.0, **job
+):
+    """A comparison as `compare` writes it, whose errors are the law's with noise; `b_of` a share is the selections' own.
+
+    `off` is how much less error everything made than the law says.
+    """
     rng = np.random.default_rng(steps)
     arms = [("everything", "everything", TOTAL, "every row")]
     arms += [(f"random-{size}", "random", size, "drawn uniformly") for size in sizes]
@@ -37,7 +42,7 @@ def store_of(path, steps, *, b_of=lambda share: TRUTH["b"], noise=0.002, seeds=4
     for i, (name, kind, size, _) in enumerate(arms):
         made = steps if budget == "steps" else steps * size // TOTAL
         b = b_of(size / TOTAL) if kind == "selection" else TRUTH["b"]
-        error = law(b).errors(made * BATCH, size)[0]
+        error = law(b).errors(made * BATCH, size)[0] - (off if kind == "everything" else 0)
         lines = [
             {"arm": name, "seed": seed, "rows": size, "steps": made, "accuracy": 1 - error + noise * rng.standard_normal()}
             for seed in range(seeds)
@@ -91,6 +96,48 @@ def test_everything_is_kept_where_the_selections_rows_are_worth_less(tmp_path):
     found = advise(made)
 
     assert found["advice"] == {"policy": "everything", "keep": {"value": 1.0, "low": 1.0, "high": 1.0}, "gain": None}
+
+
+def test_what_the_law_misses_of_everything_is_no_gain_of_a_selection(tmp_path):
+    # the selections are as good as random rows, and everything is 2 points better than the law allows
+    made = [store_of(tmp_path / f"{steps}", steps, off=0.02) for steps in (200, 2000)]
+    measured = float(np.mean([1 - line["accuracy"] for line in Comparison(Store.open(made[1])).table.to_pylist() if line["rows"] == TOTAL]))
+
+    (policy,) = advise(made)["policies"]
+
+    assert policy["error_on_everything"]["value"] == pytest.approx(measured)
+    assert policy["keep"]["value"] == 1
+
+
+def test_what_is_enough_costs_at_most_a_point(stores):
+    found = advise(stores, steps=2000)
+    (policy,) = found["policies"]
+
+    def over(b, share):
+        return law(b).errors(2000 * BATCH, share * TOTAL)[0] - law().errors(2000 * BATCH, TOTAL)[0]
+
+    assert over(TRUTH["b"] + 0.03 * math.log(policy["enough"]), policy["enough"]) <= 0.01
+    assert 0 < over(TRUTH["b"], found["random"]["enough"]) <= 0.01
+    assert policy["enough"] < found["random"]["enough"]
+
+
+def test_the_curve_is_checked_on_everything(tmp_path):
+    # every error lies on one power law
+    made = store_of(tmp_path / "straight", 200)
+    store = Store.open(made)
+    for i, arm in enumerate(store.job["arms"]):
+        lines = [{"arm": arm["name"], "seed": s, "rows": arm["rows"], "steps": 200, "accuracy": 1 - arm["rows"] ** -0.4} for s in range(2)]
+        store.forget(ARMS, [f"arm-{i:03d}.arrow"])
+        store.add_shard(ARMS, f"arm-{i:03d}.arrow", pa.Table.from_pylist(lines, SCHEMA))
+
+    check = advise(made)["check"]
+
+    assert check["up_to"] == 0.25
+    assert check["foretold"]["value"] == pytest.approx(check["measured"]) == pytest.approx(TOTAL**-0.4)
+
+
+def test_a_curve_without_small_arms_is_not_checked(tmp_path):
+    assert advise(store_of(tmp_path / "large", 200, sizes=(5000, 8000, 10_000)))["check"] is None
 
 
 def test_noise_that_hides_the_gain_gives_no_advice(tmp_path):

@@ -1,5 +1,6 @@
 """What every sampler for a training loop shares: epochs, ranks, losses that come back, and going on where a killed run stopped."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +173,7 @@ class AbstractOnline(Sampler[int]):
         """The plan of the epoch that starts now, after all ranks have told each other what they saw; a started one stays as it is."""
         if self._began != self.epoch:
             self._exchange()
+            self._require_losses()
             self._began, self._plan, self._dense = self.epoch, None, None
         plan = self._planned()
         self._lengths[self.epoch] = len(plan.rows)
@@ -179,21 +181,41 @@ class AbstractOnline(Sampler[int]):
 
     def _planned(self) -> Plan:
         if self._began != self.epoch:  # asked ahead of the epoch: nothing is kept, since losses may still come in
-            known = np.where(np.isnan(self._fresh), self._losses, self._fresh)
-            return self.plan(self.epoch, known, self._rng())
+            return self.plan(self.epoch, self._known_losses(), self._rng())
         if self._plan is None:
             self._plan = self.plan(self.epoch, self._losses, self._rng())
         return self._plan
+
+    def _known_losses(self) -> Floats:
+        """Each row's newest loss that this rank knows, (n,), NaN where there is none."""
+        return np.where(np.isnan(self._fresh), self._losses, self._fresh)
+
+    def _require_losses(self) -> None:
+        """InputError where an epoch is behind us and nobody reported a loss: the loop would train on everything and save nothing."""
+        if self.reads_losses and self._lengths and np.isnan(self._losses).all():
+            raise InputError(
+                f"{self.name} chooses rows by their losses, and after {len(self._lengths)} epoch{'s' if len(self._lengths) != 1 else ''} "
+                "no finite one is known. Call sampler.update(rows, losses) once a batch."
+            )
 
     def _rng(self) -> KeyedRandom:
         return KeyedRandom(self.seed, self.name, self.epoch)
 
     def _exchange(self) -> None:
         """Takes the reported losses over, those of every rank; of two reports of a row the higher rank's holds everywhere."""
+        self._require_agreement()
         for fresh in _gathered(self._fresh):
             known = ~np.isnan(fresh)
             self._losses[known] = fresh[known]
         self._fresh.fill(np.nan)
+
+    def _require_agreement(self) -> None:
+        """InputError on every rank where their samplers differ: they would wait for each other, or draw rows that do not fit together."""
+        own = np.array([self.n, self.seed, self.epoch], np.int64)
+        for rank, other in enumerate(_gathered(own)):
+            for what, ours, theirs in zip(("rows", "seed", "epoch"), own.tolist(), other.tolist(), strict=True):
+                if ours != theirs:
+                    raise InputError(f"{self.name}: {what} {ours} here, but {theirs} on rank {rank}. Make the same sampler on every rank.")
 
     def _place(self) -> tuple[int, int]:
         if self.rank is not None and self.world is not None:
@@ -231,12 +253,25 @@ def check_share(name: str, what: str, value: float) -> None:
         raise OptionError(f"{name}: {what} must be above 0 and at most 1, got {value}.")
 
 
-def _gathered(fresh: Floats) -> list[Floats]:
-    """Every rank's reports, in the order of the ranks; one's own alone without torch.distributed."""
+def chooses(epoch: int, epochs: int, delta: float) -> bool:
+    """Whether a sampler that anneals leaves rows out in this epoch: neither in the first nor beyond ⌊delta·epochs⌋."""
+    return 0 < epoch < math.floor(delta * epochs)
+
+
+def check_annealing(name: str, share: float, delta: float) -> None:
+    """OptionError unless 0 ≤ share < 1, which is dropped at random, and 0 ≤ delta ≤ 1."""
+    if not 0 <= share < 1:
+        raise OptionError(f"{name}: share, which is dropped at random, must be 0 or more and below 1, got {share}.")
+    if not 0 <= delta <= 1:
+        raise OptionError(f"{name}: delta must be 0 … 1, got {delta}.")
+
+
+def _gathered(values: NDArray[Any]) -> list[NDArray[Any]]:
+    """Every rank's values, in the order of the ranks; one's own alone without torch.distributed."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [fresh]
+        return [values]
     device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    own = torch.from_numpy(fresh).to(device)
+    own = torch.from_numpy(values).to(device)
     parts = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(parts, own)
     return [part.cpu().numpy() for part in parts]

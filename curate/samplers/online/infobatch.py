@@ -3,14 +3,12 @@
 Qin et al. 2024, "InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning"; official code NUS-HPC-AI-Lab/InfoBatch.
 """
 
-import math
 from typing import Literal
 
 import numpy as np
 
-from curate.errors import OptionError
 from curate.rng import KeyedRandom
-from curate.samplers.online.abstract import AbstractOnline, Floats, Plan, shuffled
+from curate.samplers.online.abstract import AbstractOnline, Floats, Plan, check_annealing, chooses, shuffled
 
 _TIE = 1e-6  # a loss this close to the mean, relative to it, is not below it: the mean of equal float32 numbers need not equal them
 
@@ -40,15 +38,12 @@ class InfoBatch(AbstractOnline):
         world: int | None = None,
     ) -> None:
         super().__init__(n, epochs, seed, rank, world)
-        if not 0 <= share < 1:
-            raise OptionError(f"infobatch: share, which is dropped of the rows below the mean, must be 0 or more and below 1, got {share}.")
-        if not 0 <= delta <= 1:
-            raise OptionError(f"infobatch: delta must be 0 … 1, got {delta}.")
+        check_annealing(self.name, share, delta)
         self.share, self.delta, self.variant = share, delta, variant
 
     def plan(self, epoch: int, losses: Floats, rng: KeyedRandom) -> Plan:
         rows = np.arange(self.n)
-        low = self._low(losses) if self._prunes(epoch) else np.zeros(self.n, bool)
+        low = self._low(losses) if chooses(epoch, self.epochs, self.delta) else np.zeros(self.n, bool)
         keep = self._kept(int(low.sum()))
         lucky = shuffled(rows[low], rng.child("low"))[:keep]
         weights = np.ones(self.n, np.float32)
@@ -58,13 +53,10 @@ class InfoBatch(AbstractOnline):
         return Plan(chosen, weights[chosen])
 
     def expected_rows(self, epoch: int) -> float:
-        if not self._prunes(epoch):
+        if not chooses(epoch, self.epochs, self.delta):
             return float(self.n)
-        low = int(self._low(np.where(np.isnan(self._fresh), self._losses, self._fresh)).sum())
+        low = int(self._low(self._known_losses()).sum())
         return float(self.n - low + self._kept(low))
-
-    def _prunes(self, epoch: int) -> bool:
-        return 0 < epoch < math.floor(self.delta * self.epochs)
 
     def _low(self, losses: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         known = losses[~np.isnan(losses)]

@@ -3,14 +3,12 @@
 Zhou et al. 2025, "Scale Efficient Training for Large Datasets"; official code mrazhou/SeTa.
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import OptionError
 from curate.rng import KeyedRandom
-from curate.samplers.online.abstract import AbstractOnline, Floats, Plan, check_share, shuffled
+from curate.samplers.online.abstract import AbstractOnline, Floats, Plan, check_annealing, check_share, chooses, shuffled
 
 _CELLS = 1024  # so many cells of equal counts stand for the sorted losses: the best groups of them are found exactly
 
@@ -42,10 +40,7 @@ class SeTa(AbstractOnline):
         world: int | None = None,
     ) -> None:
         super().__init__(n, epochs, seed, rank, world)
-        if not 0 <= share < 1:
-            raise OptionError(f"seta: share, which is dropped at random, must be 0 or more and below 1, got {share}.")
-        if not 0 <= delta <= 1:
-            raise OptionError(f"seta: delta must be 0 … 1, got {delta}.")
+        check_annealing(self.name, share, delta)
         check_share(self.name, "window", window)
         if groups < 1 or round(groups * window) < 1:
             raise OptionError(f"seta: the window must hold a group or more; {groups} groups x {window} round to {round(groups * window)}.")
@@ -54,15 +49,15 @@ class SeTa(AbstractOnline):
 
     def plan(self, epoch: int, losses: Floats, rng: KeyedRandom) -> Plan:
         rows = shuffled(np.arange(self.n), rng.child("drop"))[: max(1, int((1 - self.share) * self.n))]
-        if 0 < epoch < math.floor(self.delta * self.epochs):
+        if chooses(epoch, self.epochs, self.delta):
             rows = self._window(epoch, rows, losses, rng)
         return Plan(shuffled(rows, rng), np.ones(len(rows), np.float32))
 
     def expected_rows(self, epoch: int) -> float:
         kept = max(1, int((1 - self.share) * self.n))
-        if not 0 < epoch < math.floor(self.delta * self.epochs):
+        if not chooses(epoch, self.epochs, self.delta):
             return float(kept)
-        known = np.where(np.isnan(self._fresh), self._losses, self._fresh)
+        known = self._known_losses()
         if np.isnan(known).all():
             return kept * self.width / self.groups
         return float(len(self._window(epoch, np.arange(self.n), known, self._rng())) * kept / self.n)

@@ -162,6 +162,18 @@ def test_a_loss_that_is_not_finite_leaves_the_last_one():
     assert {*sampler} == {0, 1, 2}  # of two known losses one is low, and of one low row at least one is kept
 
 
+@every
+def test_a_loop_that_reports_no_loss_is_told_of(name):
+    sampler = MAKERS[name]()
+    list(sampler)
+
+    if sampler.reads_losses:
+        with pytest.raises(InputError, match=r"after 1 epoch no finite one is known. Call sampler.update"):
+            list(sampler)
+    else:
+        assert list(sampler)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -189,6 +201,7 @@ TWO = """
 import json, sys
 import torch, torch.distributed as dist
 sys.path.insert(0, sys.argv[1])
+from curate.errors import InputError
 from curate.samplers import InfoBatch, SeTa
 
 rank, port, state_file = int(sys.argv[2]), sys.argv[3], sys.argv[4]
@@ -209,6 +222,13 @@ for make in (lambda: InfoBatch(41, 6, seed=1), lambda: SeTa(41, 6, seed=1)):
     resumed.load_state_dict(torch.load(f"{state_file}-{rank}", weights_only=True))
     found.append(list(resumed))
     found.append(resumed.weight(torch.arange(41)).tolist())
+refused = []
+for n, seed in ((41 + rank, 1), (41, rank)):  # what must not hang
+    try:
+        list(InfoBatch(n, 6, seed=seed))
+    except InputError as error:
+        refused.append(str(error))
+found.append(refused)
 print(json.dumps(found))
 dist.barrier()
 dist.destroy_process_group()  # a rank must not go while the other still speaks to it
@@ -241,3 +261,5 @@ def test_two_processes_killed_and_resumed_see_the_rows_of_one(tmp_path):
         last = [row for pair in zip(own[0][2] + own[0][3], own[1][2] + own[1][3], strict=True) for row in pair]
         assert last[: len(one[2])] == one[2]
         assert own[0][4] == own[1][4] == one[3]
+    assert "rows 41 here, but 42 on rank 1" in ranks[0][-1][0]
+    assert "seed 1 here, but 0 on rank 0" in ranks[1][-1][1]

@@ -40,6 +40,7 @@ def test_a_share_is_dropped_in_every_epoch():
     sampler = SeTa(40, 16, share=0.25)
 
     assert len(list(sampler)) == 30
+    sampler.update(range(40), torch.arange(40.0))
     sampler.set_epoch(15)
     assert len(list(sampler)) == 30
 
