@@ -273,7 +273,7 @@ class AbstractTrajectories(ABC):
         units = 2 * s["width"] + pixels if s["network"] == "mlp" else pixels // data.images.shape[1] * s["width"]
         one_step = rows * units * 60 * 4
         kept = plan.steps if self.engine == "unrolled" else 1
-        return one_step * kept + 4 * size * plan.segments * (plan.steps + 6) + 4 * data.images.numel() + 16 * m * pixels
+        return int(one_step * kept + 4 * size * plan.segments * (plan.steps + 6) + 4 * data.images.numel() + 16 * m * pixels)
 
     def _too_large(self, data: RealImages, ipc: int) -> str:
         s = _settled(self)

@@ -197,7 +197,7 @@ class _Checks:
         assert self.graph is not None, "asked for only with a graph"
         self.typical = typical_distance(np.ascontiguousarray(self.matrix[~self.found["empty"]], np.float32))
         row, place = np.nonzero(self.graph.distance <= leaks.SAME_PLACE * self.typical)
-        group = components([(row, self.graph.rows[row, place])], len(self.data))
+        group = components([(row.astype(np.int64), self.graph.rows[row, place].astype(np.int64))], len(self.data))
         self.notes["near_duplicate"] = f"within {leaks.SAME_PLACE:.0%} of the typical distance"
         return group != np.arange(len(group)), group
 

@@ -121,8 +121,7 @@ class LanguageModel:
 
         lengths = np.array([len(row) for row in rows], np.int64)
         told = np.flatnonzero(lengths > 1)
-        for batch in plan(lengths[told], self.batch_tokens):
-            self._halving(told[batch], read)
+        self._in_batches(lengths[told], lambda rows: read(told[rows]))
         return found
 
     @torch.inference_mode()
@@ -142,8 +141,7 @@ class LanguageModel:
             found[chosen] = torch.einsum("bt,btd->bd", weight.float(), self._states(ids, weight > 0).float()).cpu().numpy()
 
         told = np.flatnonzero(lengths)
-        for batch in plan(lengths[told], self.batch_tokens):
-            self._halving(told[batch], read)
+        self._in_batches(lengths[told], lambda rows: read(told[rows]))
         return found
 
     @torch.inference_mode()
