@@ -8,8 +8,8 @@ optidel.txt and optidel.png, the first images by margin and at random. About thr
 Run again, the proxy and its judgements are kept.
 
 Result on one core of a shared machine, 2026-11-26: the proxy's loss of hard tilings is 4.1 to 4.4, of random ones 1.5, and 96 to 97 % of
-the former are harder than the latter. Networks learn less from them: 5 to 17 % of the test right, against 29 to 36 % from random tilings and
-69 % from as many random rows: the hardest patches of a class look like another's.
+the former are harder than the latter. Networks learn less from them: 5 to 17 % of the test right, 29 to 36 % from random tilings and 69 %
+from as many random rows: the hardest patches of a class look like another's.
 """
 
 import argparse
