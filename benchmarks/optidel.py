@@ -4,8 +4,12 @@
 
 5,000 images, of which 200 a class are looked at; 10 images of 2 x 2 tiles a class by margin, by loss and at random, superpixels and
 windows, one proxy for all. Then two ConvNets (width 16, 100 steps) on each set and on as many random rows, tested on 1,000 images. Writes
-optidel.txt and optidel.png, the first images by margin and at random. About two CPU minutes.
+optidel.txt and optidel.png, the first images by margin and at random. About three CPU minutes.
 Run again, the proxy and its judgements are kept.
+
+Result on one core of a shared machine, 2026-11-26: the proxy's loss of hard tilings is 4.1 to 4.4, of random ones 1.5, and 96 to 97 % of
+the former are harder than the latter. Networks learn less from them: 5 to 17 % of the test right, 29 to 36 % from random tilings and 69 %
+from as many random rows: the hardest patches of a class look like another's.
 """
 
 import argparse

@@ -2,9 +2,13 @@
 
     python benchmarks/pruning_metrics.py --dir DIR --out benchmarks/results
 
-scikit-learn's digits, 1,437 rows to train on and 360 to test, the default MLP, equal steps (115, as many as everything makes in 5 epochs),
+scikit-learn's digits, 1,437 rows to train on and 360 to test, the default MLP, equal steps (225, as many as everything makes in 5 epochs),
 3 seeds, through `curate compare`. Scores are means over three runs of 20 epochs; prototypes are of the pixels. Writes pruning_metrics.txt
 and pruning_metrics.png. About three CPU minutes. Run again, it goes on.
+
+Result on one core of a shared machine, 2026-11-26: of clean digits the hard 40 % by el2n, aum or grand learn 2.2 to 2.5 points better than
+a random 40 %; at 20, 60 and 80 % nothing beats random beyond its interval. The hard end of the logit's VoG lies below random at every
+fraction, beyond the interval at 40 % and above.
 """
 
 import argparse

@@ -5,6 +5,10 @@
 scikit-learn's digits, 1,437 rows to train on and 360 clean ones to test, the default MLP, 60 epochs, 3 seeds. AUROC of the flips by
 seed and output, beside the training accuracy on the given labels; then either half by either output, half of the highest AUM, random
 halves and everything, equal steps, 3 seeds, tested on clean labels. About three CPU minutes. Run again, it goes on.
+
+Result on one core of a shared machine, 2026-11-26: training accuracy 0.999; the probability's VoG finds the flips with AUROC 0.947 (0.943
+to 0.955), the early third of the run with 0.62 and the logit's with 0.46; AUM 0.993. Of the halves its low one (0.1 % flips) learns better
+than random, 95.5 against 92.6 %, as AUM's high one does (96.6), all rows 96.9; the logit's low half is the worst, 84.5.
 """
 
 import argparse
