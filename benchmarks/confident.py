@@ -3,8 +3,8 @@
     python benchmarks/confident.py --dir DIR --out benchmarks/results/confident.txt
 
 The 1,442 digits of the sample; of each class 90 % keep their label, 6 % get the next one and 4 % the one after two more. Three ways to
-out-of-fold probabilities: a logistic regression (scikit-learn), `curate score --scorer confident` (the default ConvNet, 8 epochs, five folds), and
-`curate audit`, whose label_issues.csv joins a linear probe and the neighbours. cleanlab's masks are ours, see the test.
+out-of-fold probabilities: a logistic regression (scikit-learn), `curate score --scorer confident` (the default ConvNet, 8 epochs, five
+folds), and `curate audit`, whose label_issues.csv joins a linear probe and the neighbours. cleanlab's masks are ours, see the test.
 """
 
 import argparse

@@ -148,6 +148,12 @@ class SetIssues:
         order = self.order
         return order[self.is_issue[order]]
 
+    def in_words(self, rows: Int64) -> dict[str, list[str]]:
+        """Of these rows the `given` and `suggested` sets, and what to `remove` and `add`, each as "a; b"."""
+        given, wrong, names = self.sets.member[rows], self.wrong[rows], np.array(self.sets.names, object)
+        sets = {"given": given, "suggested": given ^ wrong, "remove": given & wrong, "add": ~given & wrong}
+        return {name: ["; ".join(names[one]) for one in member] for name, member in sets.items()}
+
 
 def set_issues(sets: LabelSets, probs: Array) -> SetIssues:
     """Confident learning a class, from the out-of-fold probabilities that a row bears it, (n, classes), NaN where unknown."""
@@ -166,11 +172,9 @@ def write_set_issues(path: Path, data: Dataset, issues: SetIssues) -> None:
     Columns: row, given, suggested (the sets, "a; b"), remove and add (what differs), suspicion, quality, and the user's id.
     """
     rows = issues.rows
-    given, wrong, names = issues.sets.member[rows], issues.wrong[rows], np.array(issues.sets.names, object)
-    sets = {"given": given, "suggested": given ^ wrong, "remove": given & wrong, "add": ~given & wrong}
     columns = {
         "row": rows,
-        **{name: pa.array(["; ".join(names[one]) for one in member], pa.string()) for name, member in sets.items()},
+        **{name: pa.array(words, pa.string()) for name, words in issues.in_words(rows).items()},
         "suspicion": np.round(issues.suspicion[rows], 4),
         "quality": np.round(issues.quality[rows], 4),
         **_ids(data, rows),

@@ -189,4 +189,5 @@ def test_an_audit_judges_several_labels_a_row(tmp_path):
     lines = read(tmp_path / "a" / "label_issues.csv")
     assert sorted(int(line["row"]) for line in lines[:10]) == lacking
     assert [lines[0][name] for name in ("given", "suggested", "remove", "add")] == ["right", "right; up", "", "up"]
+    assert "<th>bears</th>" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert lines[0]["id"] == f"n{lines[0]['row']}" and found.facts["classes"]["up"] == (place[:, 1] > 0).sum() - 10

@@ -343,12 +343,15 @@ def _commands(found: Audit, data: Dataset, source: str, folder: Path, has_test: 
         why = f"keep {left:,} of {len(data):,}: without the {counts['label_issue']:,} doubtful labels too (look at the page first)"
         made.append((why, _select(source, table, both, shlex.quote(f"{folder}-strict"))))
     if found.probabilities is not None:
-        made.append(
+        trained = shlex.quote(f"{folder}-dynamics")
+        listed = f"-o {shlex.quote(f'{folder}-labels.html')} --issues {shlex.quote(f'{folder}-labels.csv')}"
+        made += [
             (
                 "ask a trained model about the labels as well",
-                f"curate score {source} --scorer aum --scorer datamap --out {shlex.quote(f'{folder}-dynamics')}",
-            )
-        )
+                f"curate score {source} --scorer aum --scorer datamap --scorer confident --out {trained}",
+            ),
+            ("and list what it doubts", f"curate report {trained} --data {source} {listed}"),
+        ]
     if gone and found.probabilities is not None:
         made.append(
             (

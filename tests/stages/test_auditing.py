@@ -78,6 +78,10 @@ def test_the_commands_that_it_prints_run_and_keep_what_they_say(planted, tmp_pat
 
     chosen = CliRunner().invoke(cli, [*shlex.split(command)[1:], "--json"], catch_exceptions=False)
     assert f"keep {json.loads(chosen.stdout)['report']['kept']:,} of 409 rows" in why
+    for step in about["next"]:
+        _, name, *words = shlex.split(step["command"])
+        cli.get_command(None, name).make_context(name, words)  # every option is there
+    assert {"curate score", "curate report"} <= {" ".join(step["command"].split()[:2]) for step in about["next"]}
     page = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
     assert "What was found" in page and "Labels that are probably wrong" in page and "Exact copies" in page
     again = CliRunner().invoke(cli, call, catch_exceptions=False)

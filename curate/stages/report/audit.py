@@ -25,7 +25,7 @@ def section(context: Context) -> Section | None:
             kinds.append({"key": kind, "title": title, "count": count, "note": audit.notes.get(kind, ""), "is_shown": kind in shown})
         elif kind in audit.skipped:
             kinds.append({"key": kind, "title": title, "count": None, "note": f"not checked: {audit.skipped[kind]}", "is_shown": False})
-    values = {"kinds": kinds, "n": audit.n, "commands": audit.commands, "classes": _classes(audit), "most": EACH}
+    values = {"kinds": kinds, "n": audit.n, "commands": audit.commands, "classes": _classes(audit), "most": EACH, "sets": _sets(audit)}
     return Section("What was found", "audit.html", values, shown)
 
 
@@ -34,6 +34,15 @@ def _rows(audit: Audit, kind: str) -> list[int]:
     order = audit.first.get(kind, np.flatnonzero(audit.found[kind]))
     kept = order if kind.endswith("duplicate") else order[audit.found[kind][order]]
     return [int(row) for row in kept[:EACH]]
+
+
+def _sets(audit: Audit) -> list[dict[str, Any]]:
+    """Of the rows that bear several labels the first issues: what each bears, and what it should not or should."""
+    if audit.set_issues is None:
+        return []
+    rows = [row for row in _rows(audit, "label_issue") if audit.found["label_issue"][row]]
+    said = audit.set_issues.in_words(np.array(rows, np.int64))
+    return [{"row": row, **{name: words[i] for name, words in said.items()}} for i, row in enumerate(rows)]
 
 
 def _classes(audit: Audit) -> list[dict[str, Any]]:
