@@ -47,7 +47,7 @@ bench: $(READY) ## The benchmarks that need no other data or code; each file's h
 	$(BIN)/python benchmarks/store.py --dir build/bench
 
 clean: ## Remove the environment, caches and what the demo wrote
-	rm -rf .venv demo dist build .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo dist build .coverage .coverage.part-* .part-*.log .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -4,8 +4,8 @@
 
 Fashion-MNIST: the first 10,000 train rows, 5,000 test rows, the small ConvNet below, 16 epochs of each arm's own rows (equal epochs, so
 that what is saved is seen), 3 seeds; online_fashion.txt and online_fashion.png. Digits: the bundled set, the default ConvNet; RS2 at
-10 % an epoch beside static subsets of 10 % at equal steps, SeTa at equal epochs; online_digits.txt. Seconds are CPU seconds of one thread
-on a shared machine. Run again with the same --dir, it goes on.
+10 % an epoch beside static subsets of 10 % at equal steps, SeTa and InfoBatch at equal epochs; online_digits.txt. Seconds are CPU
+seconds of one thread on a shared machine. Run again with the same --dir, it goes on.
 """
 
 import argparse
@@ -98,8 +98,11 @@ def digits(arguments: argparse.Namespace) -> None:
     whole = curate.compare(
         data, {spec: spec for spec in ("seta", "infobatch")}, seeds=SEEDS, epochs=16, budget="epochs", out=folder / "epochs"
     )
+    longer = curate.compare(data, {"seta": "seta"}, seeds=SEEDS, epochs=30, budget="epochs", out=folder / "longer")
     head = "Bundled digits, the default ConvNet, a fifth held out, 3 seeds; equal steps, those of 8 epochs on everything"
-    say(arguments.out / "online_digits.txt", head, table(made, costs), "The same, 16 epochs of each arm's own rows", table(whole, costs))
+    equal = "The same, {} epochs of each arm's own rows"
+    parts = [table(made, costs), equal.format(16), table(whole, costs), equal.format(30), table(longer, costs)]
+    say(arguments.out / "online_digits.txt", head, *parts)
 
 
 class Costs:
