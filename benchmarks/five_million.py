@@ -1,4 +1,4 @@
-"""Millions of vectors from an embedding store through index, density and selection, in bounded memory.
+"""Millions of vectors from an embedding store through density, selection and index, in bounded memory.
 
     OMP_NUM_THREADS=1 python benchmarks/five_million.py --rows 1000000 --dir DIR --out benchmarks/results/five_million.txt
 
@@ -37,15 +37,17 @@ def main() -> None:
         found = work()
         lines.append(f"{name:44s} {time.process_time() - started:7.1f} CPU s  peak {peak():5.2f} GB")
         print(lines[-1], flush=True)
+        if arguments.out:  # what is there so far, should the rest take too long
+            arguments.out.write_text("\n".join(lines) + "\n")
         return found
 
     vectors = step("generated, a .npy file", lambda: drawn(here / "vectors.npy", n))
     data = step("loaded", lambda: curate.load(vectors))
     store = step("embedding store", lambda: curate.embed(data, out=here / "embeddings", overwrite=True))
     matrix = step("joined and mapped", lambda: Embeddings.open(store.path).matrix)
-    lines.append(indexed(step, matrix))
     made = step("density, 10 %, selected", lambda: curate.select(data, embeddings=store, sampler="density", budget=0.1))
-    lines.append(f"kept {len(made.rows):,}")
+    lines[-1] += f", kept {len(made.rows):,}"
+    lines.append(indexed(step, matrix))
     lines += [
         "",
         "100 million rows of 64 numbers, by these formulas: vectors 4·n·d bytes, 25.6 GB, mapped; density a float32 copy and 16·n bytes,",
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 def indexed(step: Callable[..., Any], matrix: np.ndarray) -> str:
-    """The index, filled and asked; gone when density begins."""
+    """The index, filled and asked."""
     chosen = plan(len(matrix), D)
     index = step(f"index trained: {chosen.factory}", lambda: Index.trained(matrix, chosen))
     step("index filled", lambda: index.add(matrix))
