@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/five_million.py --rows 1000000 --dir DIR --out benchmarks/results/five_million.txt
 
 Generated vectors of 64 numbers about 1,000 centres of Zipf sizes, in a store of shards of 65,536. Memory is the process's peak, CPU time
-that of one thread. The last line says what 100 million rows would take by the same code: loading an array and copying candidates are what grows.
+that of one thread. The last line says what 100 million rows would take by the same code: arrays loaded and candidates copied
+are what grows.
 """
 
 import argparse
