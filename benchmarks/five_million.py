@@ -1,4 +1,4 @@
-"""Millions of vectors from an embedding store through density, selection and index, in bounded memory.
+"""Millions of vectors from an embedding store through density, selection and index: time and memory.
 
     OMP_NUM_THREADS=1 python benchmarks/five_million.py --rows 1000000 --dir DIR --out benchmarks/results/five_million.txt
 
