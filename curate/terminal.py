@@ -345,8 +345,8 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
             lines.append(f"… and {len(classes) - 20} classes more")
     if report.get("coverage"):
         lines += ["", *_coverage_lines(report["coverage"])]
-    if report.get("index"):
-        lines += ["", *(f"neighbours by index {note}" for note in report["index"])]
+    if report.get("notes"):
+        lines += ["", *report["notes"]]
     if report.get("memory_needed"):
         lines += ["", f"the sampler takes about {report['memory_needed'] / 1e6:,.0f} MB of memory"]
     return "\n".join(lines)

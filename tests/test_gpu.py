@@ -37,3 +37,19 @@ def test_a_run_on_the_device_ranks_rows_as_on_the_cpu(tmp_path, precision):
     correlation = np.corrcoef(on_cpu["aum"], on_gpu["aum"])[0, 1]
 
     assert correlation > (TRAINED if precision == "fp32" else 0.9)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_faiss_finds_on_the_device_what_it_finds_on_the_cpu(kind, monkeypatch):
+    indexes = pytest.importorskip("curate.index.indexes")
+    if not indexes.gpus():
+        pytest.skip("the installed FAISS uses no GPU")
+    x = np.random.default_rng(0).normal(size=(5000, 16)).astype(np.float32)
+    index = indexes.Index.build(x, indexes.plan(*x.shape, kind))
+    on_gpu = index.search(x[:500], 10)
+    monkeypatch.setattr(indexes, "gpus", lambda: 0)
+    on_cpu = index.search(x[:500], 10)
+
+    same = np.mean([len(np.intersect1d(one, other)) / 10 for one, other in zip(on_gpu[0], on_cpu[0], strict=True)])
+    assert same > 0.99
+    np.testing.assert_allclose(np.sort(on_gpu[1]), np.sort(on_cpu[1]), rtol=1e-3, atol=1e-3)

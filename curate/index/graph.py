@@ -60,7 +60,7 @@ def graph_of(vectors: NDArray[Any], k: int = WIDTH, kind: Kind = "auto") -> Grap
     file = kept.place("neighbours", there, indexes.signature(chosen), *narrow)
     found = _read(file, len(there), k)
     if found is not None:
-        kept.note(f"{chosen.kind}: {chosen.why}")
+        kept.note(f"neighbours by index {chosen.kind}: {chosen.why}")
     else:
         found = Graph(*nearest_by_distance(there, k if file is None or narrow else min(max(k, WIDTH), len(there) - 1), kind))
         _write(file, found)

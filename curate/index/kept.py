@@ -17,7 +17,7 @@ WORTH: Final = 5000  # rows from which finding neighbours anew takes longer than
 
 @dataclass
 class Keeper:
-    """Where things are kept (None: nowhere), and what was said about the indexes that were used."""
+    """Where things are kept (None: nowhere), and what a sampler has to say about how it went, for the report."""
 
     folder: Path | None
     notes: list[str] = field(default_factory=list)

@@ -41,7 +41,7 @@ def _has_faiss(n: int, chosen: Plan, kind: Kind) -> bool:
                 f'Nearest neighbours of {n:,} rows ({chosen.kind}) need FAISS. Install it: pip install "curatekit[index]"'
             ) from None
         return False
-    kept.note(f"{chosen.kind}: {chosen.why}")
+    kept.note(f"neighbours by index {chosen.kind}: {chosen.why}")
     return True
 
 

@@ -148,7 +148,7 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     candidates = len(rows) if sampler is not None else len(data)  # a filter has chosen among all rows
     report = _report(data, picked, weights, pool_columns.get("score"), candidates, dropped, request.seed)
     if sampler is not None and keeper.notes:
-        report["index"] = keeper.notes
+        report["notes"] = keeper.notes
     if needed is not None:
         report["memory_needed"] = needed
     leaked = contamination.found(columns.scores, picked)

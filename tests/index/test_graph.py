@@ -93,7 +93,7 @@ def test_a_graph_is_kept_for_all_who_ask_for_as_many_neighbours_or_fewer(tmp_pat
         again, narrower, wider = (graph_of(x, k, kind) for k in (7, 3, 16))
 
     assert same(first, found) and same(first, again) and same(narrower, first.nearest(3)) and wider.k == 16
-    assert keeper.notes == [f"{kind}: it was asked for"]
+    assert keeper.notes == [f"neighbours by index {kind}: it was asked for"]
 
 
 def test_a_wider_graph_takes_the_narrower_ones_place(tmp_path):

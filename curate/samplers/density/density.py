@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import gumbel_top_k
 from curate.errors import OptionError
+from curate.index import kept
 from curate.index.sketch import Kernel, Sketch, exact_density
 from curate.index.vectors import as_vectors, typical_distance, unit
 from curate.protocols import Pool, Rows
@@ -19,6 +20,7 @@ from curate.rng import KeyedRandom
 
 SMALL: Final = 1_000_000  # rows below which the sketch can afford more repeats
 OF_TYPICAL: Final = 0.58
+ALIKE: Final = 1.5  # largest over smallest weight, below which a draw by them is nearly a random one
 
 
 class Density:
@@ -29,7 +31,8 @@ class Density:
     `paper`: one hash of width 1 and a thousand repeats, under which all weights nearly agree and the draw is nearly uniform. `exact`
     sums pair by pair, O(n²·d), for small sets. `repeats`, `concat`, `width` and `kernel` (l2, l1, angular) override the variant.
     The paper's algorithm prints weights ∝ the sum, its text and theorem say the inverse, which is meant. Two passes over the vectors;
-    memory a float32 copy, 4·n·d bytes, and the sketch, 8·repeats·65,536 bytes.
+    memory a float32 copy, 4·n·d bytes, and the sketch, 8·repeats·65,536 bytes. The report says how unlike the weights are, and warns
+    where they are nearly equal.
     """
 
     requires = ("embedding",)
@@ -61,6 +64,7 @@ class Density:
             crowd = exact_density(sketch, vectors)
         else:
             crowd = sketch.density(vectors, sketch.count(vectors))
+        kept.note(weighed(1 / crowd))
         return gumbel_top_k(-np.log(crowd), pool.rows, k, rng), np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
@@ -73,3 +77,15 @@ class Density:
         repeats = self.repeats or (1000 if paper else 256 if len(vectors) < SMALL else 64)
         bins = 64 if concat == 1 else 1 << 16
         return Sketch(vectors.shape[1], repeats, concat, bins, width, self.kernel, rng.seed)
+
+
+def weighed(weights: NDArray[np.floating]) -> str:
+    """What weights there are to draw by, in words.
+
+    >>> weighed(np.array([1.0, 1.0, 1.25]))
+    'weights from 1 to 1.25, effective sample size 99%: nearly equal, so this is little more than a random draw'
+    """
+    ratio = float(weights.max() / weights.min())
+    effective = float(weights.sum(dtype=np.float64)) ** 2 / float(np.square(weights, dtype=np.float64).sum()) / len(weights)
+    warning = ": nearly equal, so this is little more than a random draw" if ratio < ALIKE else ""
+    return f"weights from 1 to {ratio:.3g}, effective sample size {effective:.0%}{warning}"

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from curate.errors import OptionError
+from curate.index.coverage import entropy
+from curate.index.kept import keeping
+from curate.index.vectors import unit
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.samplers.density.density import Density
@@ -42,6 +45,28 @@ def test_the_same_seed_draws_the_same_rows_and_another_others():
     draws = [Density().select(ArrayPool({"embedding": vectors}), 30, KeyedRandom(seed, "density"))[0].tolist() for seed in (0, 0, 1)]
 
     assert draws[0] == draws[1] != draws[2]
+
+
+def zipf(n=8000, d=64, clusters=200):
+    """Unit rows, most of them in few clusters: cosine .9 within a cluster, .63 between two."""
+    rng = np.random.default_rng(0)
+    share = 1 / np.arange(1, clusters + 1)
+    of = rng.choice(clusters, n, p=share / share.sum())
+    common, centres, noise = (unit(rng.normal(size=(m, d)).astype(np.float32)) for m in (1, clusters, n))
+    return np.float32(0.63**0.5) * common + np.float32(0.27**0.5) * centres[of] + np.float32(0.1**0.5) * noise, of
+
+
+def test_crowds_shrink_by_default_and_by_the_published_setting_next_to_nothing_which_is_said():
+    vectors, of = zipf()
+    evenness, notes = {}, {}
+    for variant in ("fixed", "paper"):
+        with keeping(None) as keeper:
+            picked = Density(variant=variant).select(ArrayPool({"embedding": vectors}), 800, KeyedRandom(0, "density"))[0]
+        evenness[variant], notes[variant] = entropy(np.bincount(of[picked], minlength=200)), keeper.notes
+    at_random = entropy(np.bincount(of[np.random.default_rng(1).permutation(8000)[:800]], minlength=200))
+
+    assert evenness["fixed"] - at_random >= 0.08 and abs(evenness["paper"] - at_random) <= 0.02
+    assert "little more than a random draw" in notes["paper"][0] and "random" not in notes["fixed"][0]
 
 
 def test_equal_rows_are_drawn_like_any():
