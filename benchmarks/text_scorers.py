@@ -41,6 +41,9 @@ def main() -> None:
     against_the_package(web["text"][:PEER_ROWS], web["text"][::37])
     speeds(web["text"], web["text"][::37])
     against_sets(web["text"], titled[:2000])
+    planted_gibberish(
+        [text for text, of in zip(web["text"], web["source"], strict=True) if of in ("c4", "wikitext-2", "pile/OpenWebText2")]
+    )
     precision("webtext-mix", web["text"], np.array(web["source"]), DOMAINS)
     precision("ag-news-test", titled, np.array(news["label"]), (0, 1, 2, 3))
 
@@ -128,6 +131,31 @@ def against_sets(texts, target, n=13):
     print(
         f"contamination, n = {n}, {len(grams):,} n-grams: sets of tuples {theirs:.2f} s, ours {ours:.2f} s, {theirs / ours:.1f} x, {same}\n"
     )
+
+
+def planted_gibberish(texts):
+    """Lines of random letters in real documents: does the score fall with their share, and does a cut find documents of nothing else?"""
+    rng = np.random.default_rng(0)
+    share, spoilt = [], []
+    for text in texts:
+        lines = [line for line in text.split("\n") if line.strip()][:20]
+        bad = rng.random(len(lines)) < (1 if rng.random() < 1 / 6 else rng.random() / 2)
+        share.append(bad.mean())
+        spoilt.append("\n".join(_noise(line, rng) if is_bad else line for line, is_bad in zip(lines, bad, strict=True)))
+    whole = np.array(share) == 1
+    print(f"line_filters on {len(texts)} real documents, {whole.sum()} all gibberish, of the others up to half of the lines")
+    for name, scorer in (("equal weights", LineFilters()), ("reference=bigram", LineFilters(reference="bigram"))):
+        score = scored(scorer, spoilt)[0]["score"]
+        found = whole[np.argsort(score, kind="stable")[: len(texts) // 5]].sum() / whole.sum()
+        print(
+            f"  {name:18} rank correlation with the share {spearman(score, share):.2f}; a cut of a fifth removes {found:.0%} of the former"
+        )
+    print()
+
+
+def _noise(line, rng):
+    letters = rng.choice(list("abcdefghijklmnopqrstuvwxyz0123456789{}#;,"), len(line))
+    return "".join(mark if mark == " " else letter for mark, letter in zip(line, letters, strict=True))
 
 
 def precision(name, texts, domains, targets):

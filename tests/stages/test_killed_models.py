@@ -9,7 +9,7 @@ import time
 
 import curate
 
-DEADLINE = 120  # seconds after which a test is stuck rather than slow
+DEADLINE = 240  # seconds after which a test is stuck rather than slow
 ROWS, SHARD = 1200, 50
 PROMPT = "Is this to inform? {datapoint} yes or no"
 
