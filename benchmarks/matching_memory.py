@@ -108,7 +108,7 @@ def _grow(engine: str, steps: int, send) -> None:
 
 
 def speed() -> list[str]:
-    lines = ["CPU seconds a segment (best of 3), with the ratio to the plain loop; `unrolled` beside the default shows what memory costs"]
+    lines = ["CPU seconds a segment (best of 3), with the ratio to the plain loop; `unrolled` is the default where its graph is below 1 GB"]
     for about, problem_of in (
         ("MLP 64-64-64-10, 10 images of 8 x 8, 20 steps", lambda k: Problem("mlp", 64, 8, 10, 20, k)),
         ("MLP 64-64-64-10, 100 images of 8 x 8, 20 steps", lambda k: Problem("mlp", 64, 8, 100, 20, k)),

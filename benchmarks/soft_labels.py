@@ -1,8 +1,8 @@
 """DATM's learned labels against hard ones on the same images: where and why the soft ones are worse.
 
-    python benchmarks/soft_labels.py --out benchmarks/results/soft_labels.txt
+    python benchmarks/soft_labels.py --ipc 1        and: --ipc 10; both together are benchmarks/results/soft_labels.txt
 
-Digits, one image a class. The set is trained on at several rates, with and without momentum, for few and many steps, with its learned
+Digits. The set is trained on at several rates, with and without momentum, for few and many steps, with its learned
 labels, with hard ones, and with the learned ones sharpened (the power of two, renormalised).
 """
 

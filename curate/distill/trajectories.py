@@ -270,7 +270,7 @@ class AbstractTrajectories(ABC):
         pixels = data.images[0].numel()
         rows = plan.segments * min(plan.batch or m, m)
         # Activations, twice differentiated: some 60 numbers a channel and pixel of a ConvNet's first block, or a hidden unit of an MLP.
-        units = 2 * s["width"] + pixels if s["network"] == "mlp" else pixels // data.images.shape[1] * s["width"]
+        units: int = 2 * s["width"] + pixels if s["network"] == "mlp" else pixels // data.images.shape[1] * s["width"]
         one_step = rows * units * 60 * 4
         kept = plan.steps if self.engine == "unrolled" else 1
         return int(one_step * kept + 4 * size * plan.segments * (plan.steps + 6) + 4 * data.images.numel() + 16 * m * pixels)

@@ -52,7 +52,7 @@ def test_stacked_vectors_give_what_single_ones_do_to_the_second_derivative(name)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 9, 9)], ids=str)
-@pytest.mark.parametrize("name", ["mlp", "convnet", "vit"])
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
 def test_many_networks_at_once_are_one_after_another_and_so_are_their_derivatives(name, shape):
     network = Network(lambda: build(name, shape, 3, width=4))
     thetas = torch.stack([network.initial(seed) for seed in range(2)]).double()
