@@ -239,7 +239,11 @@ class _Retraining:
 
 def _over(options: RunOptions, known: Mapping[str, Any] | None) -> RunOptions:
     """The options over those of a store's run."""
-    there = {} if known is None else {one.name: known.get(one.name) for one in fields(RunOptions)} | {"model": known["model_spec"]}
+    there = (
+        {}
+        if known is None
+        else {one.name: known.get(one.name) for one in fields(RunOptions)} | {"model": known.get("model_spec", known["model"])}
+    )
     given = options.given() | ({} if options.model is None else {"model": options.model})
     return RunOptions(**there | given)
 
