@@ -9,7 +9,7 @@ the datamodel regresses over 2,000 other halves. Then, on 100 rows with 20 plant
 copy is its target's first proponent. CPU seconds with one thread, on a shared machine.
 
 Result: exact influence 0.945, datamodel 0.905, TRAK 0.563, TracIn 0.555 (the published order, though the last two are within each other's
-intervals), random 0.002; Grad-Dot at the optimum, 0.682, is above both.
+intervals), random 0.002; Grad-Dot at the optimum, 0.682, is above both. Of 20 copies 16 lead their targets.
 """
 
 import time

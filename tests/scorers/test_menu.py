@@ -9,7 +9,8 @@ from curate.scorers import MENU as LISTED
 from curate.testing import _score, check_scorer, signals_of
 
 MODELS = ("ask_llm", "ifd", "leakage", "perplexity", "preselect")  # default to models of the hub; their own tests check them with tiny ones
-MENU = [name for name in LISTED if name not in MODELS]
+HEAVY = ("datamodel",)  # trains a thousand models by default; its own tests check it with few
+MENU = [name for name in LISTED if name not in (*MODELS, *HEAVY)]
 EPOCHS, N = 12, 40
 VARIANTS = [
     "el2n:norm=1,epochs=2+5",

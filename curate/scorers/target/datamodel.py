@@ -28,7 +28,7 @@ class Datamodel:
     penalised by `decay`, all trained at once; the paper trains 10⁵ and more networks, which is out of reach, so this is the truth of a
     linear model on these vectors, not of your network. The paper's regression is a lasso; ours is ridge, its strength chosen for every
     target by leaving each subset out in turn (closed form). `most`, `least`, `most_on` and `least_on` are the extremes and their target
-    rows; a copy of a target row is its first proponent. `pairs=true` keeps `influence`, (n, targets). Without a target: what a row
+    rows; a copy of a target row is mostly its first proponent. `pairs=true` keeps `influence`, (n, targets). Without a target: what a row
     adds to its own log-odds, its memorisation, high for hard and mislabelled rows. A row without a label has no score.
 
     Cost: some hundred steps of count x rows x d x classes, and count³ for the regression; the more subsets the better (twice as many as
