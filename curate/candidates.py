@@ -61,7 +61,7 @@ class Candidates:
         scorer = name.partition(".")[0]
         scores, file = self.scores, self.file
         if scores is not None and scorer in scores.names:
-            sources.append(lambda: _score_column(scores, name))
+            sources.append(lambda: scores[name])
         if file is not None and name in file.names:
             sources.append(lambda: file.column(name))
         if name in self.data.schema:
@@ -118,17 +118,6 @@ class ScoreFile:
         if len(np.unique(rows)) != len(rows):
             raise InputError(f'"{self.path}" names some rows twice. Keep one line a {key}.')
         return cast("NDArray[np.int64]", rows.astype(np.int64))
-
-
-def _score_column(scores: Scores, name: str) -> NDArray[Any]:
-    values = scores[name]
-    if values.ndim != 1:
-        scorer = name.partition(".")[0]
-        raise ColumnError(
-            f'"{name}" holds {values.shape[1]} numbers a row, one for each target row, and one is expected. '
-            f'Choose by their mean, "{scorer}", or by their largest, "{scorer}.most".'
-        )
-    return values
 
 
 def data_column(data: Dataset, name: str) -> NDArray[Any]:

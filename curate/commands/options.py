@@ -80,7 +80,7 @@ def load_data(source: str | None, given: dict[str, Any]) -> Any:
 def load_target(given: dict[str, Any]) -> Any:
     """The `--target` set as its options describe it, which are taken out of `given`; None where none is named."""
     source = given.pop("target")
-    named = {name: given.pop(f"target_{name}") for name in ("input", "label", "split")}
+    named = {name: given.pop(f"target_{name}", None) for name in ("input", "label", "split")}
     if source is None:
         odd = [name for name, value in named.items() if value is not None]
         if odd:

@@ -64,6 +64,8 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def _are_unit(vectors: Vectors) -> bool:
+    if not len(vectors):
+        return True
     with np.errstate(over="ignore"):
         square = squared_norms(vectors)
     short = np.abs(square - 1) >= _ROUNDING

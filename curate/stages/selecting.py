@@ -13,7 +13,7 @@ from curate.budget import parse_budget, per_class
 from curate.candidates import COLUMN_PREFIX, Candidates, ScoreFile
 from curate.data import Dataset
 from curate.embeddings import Embeddings
-from curate.errors import InputError, OptionError, UsageError
+from curate.errors import ColumnError, InputError, OptionError, UsageError
 from curate.expressions import Expression
 from curate.index.kept import keeping
 from curate.loading import load
@@ -268,7 +268,10 @@ def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, 
             assert by is not None, "a sampler that reads a score has been given one"
             found[name] = _score(by, columns)
             if found[name].ndim != 1:
-                raise OptionError(f'--by "{by}" holds {found[name].shape[1]} numbers a row; one is expected. Name another column.')
+                raise ColumnError(
+                    f'--by "{by}" holds {found[name].shape[1]} numbers a row, and one is expected. '
+                    f'Name another column, such as "{by.partition(".")[0]}", the score.'
+                )
             if found[name].dtype.kind not in "fiub":
                 raise OptionError(f'--by "{by}" holds words, not numbers. Name a score or a column of numbers.')
         elif name == "label":

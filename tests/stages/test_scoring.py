@@ -207,8 +207,11 @@ def test_how_rows_are_cut_into_shards_changes_no_score(tmp_path):
     cut = curate.score(vectors(), names, out=tmp_path / "cut", shard_rows=7, **FEW)
 
     for name in names:
+        # What is made of the checkpoints goes through a network in batches of another size, whose products round differently.
+        rounding = 1e-6 if any(signal.startswith("swept.") for signal in parse("scorers", name).build().requires) else 0
         for column in whole.columns(name):
-            np.testing.assert_array_equal(cut[f"{name}.{column}"], whole[f"{name}.{column}"], err_msg=f"{name}.{column}")
+            found, expected = cut[f"{name}.{column}"], whole[f"{name}.{column}"]
+            np.testing.assert_allclose(found, expected, rtol=rounding, err_msg=f"{name}.{column}")
 
 
 def test_workers_give_the_same_bytes(tmp_path):
