@@ -190,11 +190,13 @@ def _error(found: Mapping[str, float]) -> str:
 
 def _remarks(summary: Mapping[str, Any], seeds: int) -> list[str]:
     """What a reader must know to read the table right."""
-    lines = []
+    lines, charged = [], dict[str, list[str]]()
     for arm in summary["arms"]:
         lines += [f'"{arm["arm"]}" with seed {one["seed"]} came to nothing: {one["status"]}' for one in arm["failed"]]
         if "break_even" in arm:
-            lines.append(f"{summary['scoring_seconds']:,.1f} s of scoring for {arm['arm']}: {_won_back(arm, summary['budget'])}")
+            charged.setdefault(_won_back(arm, summary["budget"]), []).append(arm["arm"])
+    for said, arms in charged.items():
+        lines.append(f"{summary['scoring_seconds']:,.1f} s of scoring for {_few(arms, 4, ', ')}: {said}")
     if summary.get("target") is not None and any(arm.get("seconds_to_target") is not None for arm in summary["arms"]):
         lines.append(f"to target: seconds until {100 * summary['target']:.1f} % accuracy, 95 % of that on everything, scoring charged")
     if seeds == 1:
@@ -288,9 +290,9 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
     return "\n".join(lines)
 
 
-def _few(names: Sequence[str], most: int = 8) -> str:
+def _few(names: Sequence[str], most: int = 8, between: str = " ") -> str:
     """The names in a row, of many the first and how many there are besides."""
-    return " ".join(names) if len(names) <= most else f"{' '.join(names[:3])} … and {len(names) - 3} more"
+    return between.join(names) if len(names) <= most else f"{between.join(names[:3])} … and {len(names) - 3} more"
 
 
 def distilled_lines(summary: Mapping[str, Any], where: str) -> str:

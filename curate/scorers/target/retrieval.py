@@ -1,4 +1,4 @@
-"""retrieval: more rows like the few of a target, and no copies of those; no paper of its own."""
+"""retrieval: more rows like the few of a target, and no copies of those."""
 
 from collections.abc import Sequence
 from typing import Final
