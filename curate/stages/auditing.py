@@ -231,7 +231,8 @@ class _Checks:
             checked = label_checks.check_labels(self.matrix, self.labels, classes, self.graph, self.seed, self.scores["knn_shapley"])
             bar.advance(len(self.data))
         self.found["label_issue"] = checked.is_issue
-        self.first["label_issue"] = checked.issues.order
+        order = checked.issues.order
+        self.first["label_issue"] = order[np.argsort(~checked.is_issue[order], kind="stable")]  # what is called an issue comes first
         self.facts["doubted_labels"] = len(checked.issues.rows)
         self.facts["probe_accuracy"] = round(checked.accuracy, 4)
         largest = float(np.bincount(self.labels[self.labels >= 0]).max() / max(1, (self.labels >= 0).sum()))
