@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit halves docs bench clean
+.PHONY: help demo test lint types imports unit docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,16 +25,9 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## Imports go down, never up or sideways
 	@log=$$($(BIN)/lint-imports 2>&1) || { echo "$$log" >&2; exit 1; }
 
-unit: $(READY) ## The tests alone
-	@$(BIN)/python -m pytest -q --cov --cov-report= || { \
+unit: $(READY) ## The tests alone, in two processes
+	@$(BIN)/python tests/halves.py || { \
 	  code=$$?; [ $$code -ne 5 ] || echo 'Error: pytest collected no test at all.' >&2; exit $$code; }
-	@echo "coverage $$($(BIN)/coverage report --format=total)%"
-
-halves: $(READY) ## The tests alone, in two processes of half the files each
-	@rm -f .coverage.part-*
-	@OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.part-1 $(BIN)/python -m pytest -q --part 1/2 --cov --cov-report= >.part-1.log 2>&1 & first=$$!; \
-	  OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.part-2 $(BIN)/python -m pytest -q --part 2/2 --cov --cov-report=; second=$$?; \
-	  wait $$first; code=$$?; cat .part-1.log; rm -f .part-1.log; [ $$code -eq 0 ] && exit $$second; exit $$code
 	@$(BIN)/coverage combine --quiet .coverage.part-*
 	@echo "coverage $$($(BIN)/coverage report --format=total)%"
 
@@ -47,7 +40,7 @@ bench: $(READY) ## The benchmarks that need no other data or code; each file's h
 	$(BIN)/python benchmarks/store.py --dir build/bench
 
 clean: ## Remove the environment, caches and what the demo wrote
-	rm -rf .venv demo dist build .coverage .coverage.part-* .part-*.log .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo dist build .coverage .coverage.part-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -18,9 +18,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not (spec := config.getoption("--part")):
         return
     part, parts = map(int, spec.split("/"))
-    files = list(
-        dict.fromkeys(item.path for item in items)
-    )  # whole files, whose fixtures are made once; neighbours are alike, so dealt out
+    # Whole files, whose fixtures are made once; neighbours are alike, so they are dealt out.
+    files = list(dict.fromkeys(item.path for item in items))
     own = {file for i, file in enumerate(files) if i % parts == part - 1}
     config.hook.pytest_deselected(items=[item for item in items if item.path not in own])
     items[:] = [item for item in items if item.path in own]
