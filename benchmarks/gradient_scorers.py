@@ -12,12 +12,12 @@ below 0.3 in every form, as its docstring warns for so short a run. The row loop
 """
 
 import argparse
-import gzip
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from planted_noise import read_idx
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch import nn
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True, help="where the store goes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    images, labels = read_idx(arguments.data)
+    images, labels = (part[:ROWS] for part in read_idx(arguments.data, "train"))
     rng = np.random.default_rng(0)
     flipped = np.zeros(ROWS, bool)
     flipped[rng.choice(ROWS, ROWS // 10, replace=False)] = True
@@ -123,14 +123,6 @@ def loop_vog(model: nn.Module, x: torch.Tensor, y: torch.Tensor, weights: dict) 
             each.append(row.grad[0].mean(dim=0))
         gradients.append(torch.stack(each))
     return torch.stack(gradients).std(dim=0, correction=0).mean(dim=(1, 2))
-
-
-def read_idx(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(16 + ROWS * 784), np.uint8, offset=16).reshape(-1, 28, 28)
-    with gzip.open(folder / "train-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(8 + ROWS), np.uint8, offset=8).astype(np.int64)
-    return images, labels
 
 
 if __name__ == "__main__":

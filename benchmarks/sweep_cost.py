@@ -12,12 +12,12 @@ below some 70 %.
 """
 
 import argparse
-import gzip
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from planted_noise import read_idx
 
 from curate.progress import Silent
 from curate.scorers.gradients.grand import GraNd
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    images, labels = read_idx(arguments.data, 256)
+    images, labels = (part[:256] for part in read_idx(arguments.data, "train"))
     by_default = {"vog": VoG(), "grand": GraNd(), "tracin": TracIn(), "grand_last": GraNdLast()}
     same = {"vog": VoG(epochs=SAME), "grand": GraNd(epochs=SAME), "tracin": TracIn(epochs=SAME), "grand_last": GraNdLast(epochs=SAME)}
     for title, network, n, scorers in (
@@ -80,14 +80,6 @@ def compare(title: str, network: type, images: np.ndarray, labels: np.ndarray, s
     for name, value in seconds.items():
         print(f"  {name:<12}{value:>7.2f} s")
     print(f"  sum of each{alone:>8.2f} s; together {seconds['together'] / alone:.0%} of it\n")
-
-
-def read_idx(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(16 + rows * 784), np.uint8, offset=16).reshape(-1, 28, 28)
-    with gzip.open(folder / "train-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(8 + rows), np.uint8, offset=8).astype(np.int64)
-    return images, labels
 
 
 if __name__ == "__main__":

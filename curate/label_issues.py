@@ -56,8 +56,7 @@ class LabelIssues:
     @property
     def order(self) -> Int64:
         """The rows with an opinion, likeliest error first."""
-        order = np.argsort(-self.suspicion, kind="stable")
-        return order[~np.isnan(self.suspicion[order])]
+        return _likeliest_first(self.suspicion)
 
     @property
     def rows(self) -> Int64:
@@ -139,8 +138,7 @@ class SetIssues:
     @property
     def order(self) -> Int64:
         """The rows with an opinion, likeliest error first."""
-        order = np.argsort(-self.suspicion, kind="stable")
-        return order[~np.isnan(self.suspicion[order])]
+        return _likeliest_first(self.suspicion)
 
     @property
     def rows(self) -> Int64:
@@ -207,3 +205,9 @@ def write_issues(path: Path, data: Dataset, issues: LabelIssues) -> int:
 
 def _ids(data: Dataset, rows: Int64) -> dict[str, pa.ChunkedArray]:
     return {"id": data.column(data.id).take(pa.array(rows))} if data.id else {}
+
+
+def _likeliest_first(suspicion: Float64) -> Int64:
+    """The rows whose suspicion is known, highest first, ties to the lower row."""
+    order: Int64 = np.argsort(-suspicion, kind="stable")
+    return order[~np.isnan(suspicion[order])]

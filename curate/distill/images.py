@@ -21,8 +21,8 @@ COLOURS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """A `RealImages` (curate.protocols), and the pixels that it was made from, (n, channels, height, width) uint8."""
+class _Part:
+    """Some rows of a `RealImages` (curate.protocols), or all."""
 
     images: Tensor
     labels: Tensor
@@ -34,6 +34,12 @@ class Images:
     runs: Path | None
     fingerprint: str
     progress: Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Images(_Part):
+    """A `RealImages`, and the pixels that it was made from, (n, channels, height, width) uint8."""
+
     pixels: Tensor
 
 
@@ -122,22 +128,6 @@ def held_back(data: RealImages, share: float, rng: KeyedRandom) -> tuple[RealIma
     images, labels, rows = data.images[kept], data.labels[kept], data.rows[kept.cpu().numpy()]
     part = _Part(images, labels, rows, data.classes, data.transform, data.device, data.folder, data.runs, digest, data.progress)
     return part, data.images[out], data.labels[out]
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Some rows of a `RealImages`."""
-
-    images: Tensor
-    labels: Tensor
-    rows: NDArray[np.int64]
-    classes: int
-    transform: Transform
-    device: torch.device
-    folder: Path
-    runs: Path | None
-    fingerprint: str
-    progress: Progress
 
 
 def synthetic_images(folder: Path, whiten: bool | None) -> Images:
