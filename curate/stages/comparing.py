@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,10 @@ from curate.stages.fits import Beside, Fit, Fits
 from curate.stages.running import RunOptions
 from curate.stages.trainers import FunctionTrainer, ProxyTrainer, Trainer, plan
 from curate.store import Store, differences, writing
+
+if TYPE_CHECKING:
+    from curate.signals.proxies import Proxy
+    from curate.signals.training import Recipe
 
 EXCLUDED: Final = "excluded"
 CURVE: Final = "curve.png"
@@ -87,7 +91,7 @@ def compare(
             proxy, recipe = plan(data, RunOptions(**options))
             held = held_rows(data, test, seed)
             cores = running.threads_now()
-            settled = _settled(known, device, lambda: min(running.choose_threads(data, proxy, recipe), max(1, cores // (workers or 1))))
+            settled = _settled(known, device, lambda: _threads(data, proxy, recipe, workers, cores))
             free = cores // settled["threads"] if settled["device"] == "cpu" else 1
             beside = Beside(workers or free, sure=workers is not None)
             with running.machine(settled):
@@ -104,6 +108,15 @@ def _settled(known: Store | None, device: str, threads: Callable[[], int]) -> di
         raise OtherJobError(f'"{known.path}" holds a comparison by a training function of one\'s own. Use another --out, or --overwrite.')
     running.require_device(known.settled, device)
     return known.settled
+
+
+def _threads(data: Dataset, proxy: "Proxy", recipe: "Recipe", workers: int | None, cores: int) -> int:
+    """Threads of a training: one for the networks that go to other processes, since two trainings make more of two cores than one does."""
+    from curate.signals.proxies import BUILT_IN
+
+    if workers is None and proxy.name in BUILT_IN:
+        return 1
+    return min(running.choose_threads(data, proxy, recipe), max(1, cores // (workers or 1)))
 
 
 def _do(job: "_Job", folder: Path, known: Store | None, settled: Mapping[str, Any], cost: float | None, beside: Beside) -> Store:
