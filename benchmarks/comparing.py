@@ -35,7 +35,7 @@ def main() -> None:
     minutes = (time.perf_counter() - started) / 60
     how = "the default" if arguments.workers is None else f"--workers {arguments.workers}"
     said = f"{len(made.table)} trainings of {ROWS:,} images, workers: {how}, took {minutes:.1f} minutes (goal 15 for 18).\n\n"
-    arguments.out.write_text(said + "\n".join(comparison_lines(made.summary(), "comparison")) + "\n")
+    arguments.out.write_text(said + comparison_lines(made.summary(), "comparison") + "\n")
     print(said)
 
 

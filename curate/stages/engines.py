@@ -20,7 +20,7 @@ ENGINES: Final = ("local", "ray")
 TRIES: Final = 3  # that a task may take a worker down
 AHEAD: Final = 2  # tasks at a Ray worker
 REACHED_IN: Final = 5.0  # seconds for a cluster to answer
-ENDED_IN: Final = 5.0  # seconds for its workers to close what they hold
+ENDED_IN: Final = 20.0  # seconds for its workers to close what they hold; on a busy machine a model takes some
 WITHOUT_NEWS: Final = 30.0  # seconds until a wait is explained
 OBJECT_STORE: Final = 1 << 28  # bytes; tasks and results are small, what is large lies in stores
 

@@ -62,26 +62,19 @@ class Fits:
         line["curve"] = [{"step": step, "accuracy": accuracy} for step, accuracy in fitted.curve] or None
         return Fit(line, (wall, used))
 
-    def portable(self) -> bytes | None:
-        """What another process makes the same of; None for a model or data that cannot go there."""
-        try:
-            return pickle.dumps(self)
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return None
-
     def each(self, asked: Sequence[tuple[Arm, int]], beside: Beside, task: Task, progress: Progress) -> Iterator[Fit]:
         """The trainings in their order. Whether processes pay is known once the first is done, here."""
         started = time.perf_counter()
         for done, one in enumerate(asked):
             left = asked[done:]
             workers = min(beside.most, len(left))
-            if done == (0 if beside.sure else 1) and workers > 1:
+            pays = beside.sure or len(left) * (time.perf_counter() - started) >= PAYS_FROM
+            if done == (0 if beside.sure else 1) and workers > 1 and pays:
                 held = self._portable()
-                if held is None and beside.sure:
-                    progress.note("All is trained in this process: the model or the data cannot go to another one.")
-                if held is not None and (beside.sure or len(left) * (time.perf_counter() - started) >= PAYS_FROM):
+                if held is not None:
                     yield from _in_processes(held, left, _affordable(workers, len(held)), task, progress)
                     return
+                progress.note("All is trained in this process: the model or the data cannot go to another one.")
             yield self.fit(*one, task)
 
     def _portable(self) -> bytes | None:
