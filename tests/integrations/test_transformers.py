@@ -211,14 +211,21 @@ def test_a_language_model_is_recorded_by_its_loss_on_the_answers(tmp_path):
     np.testing.assert_allclose(scores["datamap"][[0, 1, 3, 4]], np.exp(-np.array(expected)), rtol=1e-5)
 
 
-def test_token_losses_do_not_depend_on_how_they_are_cut(monkeypatch):
+@pytest.mark.parametrize("shift", [True, False], ids=["next", "same"])
+@pytest.mark.parametrize("numbers", [1, 20, 1 << 18], ids=["one token at a time", "two", "all at once"])
+def test_token_losses_are_mean_cross_entropies_however_they_are_cut(monkeypatch, numbers, shift):
     torch.manual_seed(0)
-    logits, labels = torch.randn(3, 5, 7), torch.randint(0, 7, (3, 5))
-    whole = token_losses(logits, labels, shift=True)
-    monkeypatch.setattr("curate.integrations.transformers.CHUNK", 1)
+    logits, labels = 50 * torch.randn(3, 5, 7), torch.randint(0, 7, (3, 5))
+    labels[0, :2], labels[2] = -100, -100
+    given = logits.clone()
+    monkeypatch.setattr("curate.integrations.transformers.CACHED", numbers)
 
-    torch.testing.assert_close(token_losses(logits, labels, shift=True), whole)
-    assert token_losses(logits, labels, shift=False).shape == (3,)
+    found = token_losses(logits, labels, shift=shift)
+
+    here, there = (logits[:, :-1], labels[:, 1:]) if shift else (logits, labels)
+    each = [nn.functional.cross_entropy(one, label) for one, label in zip(here, there, strict=True)]
+    torch.testing.assert_close(found, torch.stack(each), equal_nan=True)
+    assert found[2].isnan() and torch.equal(logits, given)
 
 
 def test_the_trainer_still_has_what_the_recording_leans_on():
