@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/five_million.py --rows 1000000 5000000 --dir DIR --out benchmarks/results/five_million.txt
 
-Generated vectors of 64 numbers about 1,000 centres of Zipf sizes. Every stage is a process of its own, the command line itself where there is
-a command. "own" is the peak of memory that the process holds (anonymous), "mapped" that of pages of files, which the system takes back
-when it needs them; both are looked at every 20 ms. CPU time is of one thread. The index is made in files of 1,000,000 rows each and searched
-where it lies; recall is of 16 neighbours of 200 rows beside a comparison of every pair.
+Generated vectors of 64 numbers about 1,000 centres of Zipf sizes. Every stage is a process of its own, the command line itself where
+there is a command. "own" is the peak of memory that the process holds (anonymous), "mapped" that of pages of files, which the system
+takes back when it needs them; both are looked at every 20 ms. CPU time is of one thread. The index is made in files of 1,000,000
+rows each and searched where it lies; recall is of 16 neighbours of 200 rows beside a comparison of every pair.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 def extrapolated(own: dict[int, float]) -> list[str]:
-    """The peak is a·n + b: from the two sizes, else the a of the docstrings, 8 bytes a scalar a row, of which `select` holds some ten."""
+    """The peak is a·n + b, from the smallest and the largest size."""
     if len(own) < 2:
         return []
     (n, low), (more, high) = min(own.items()), max(own.items())

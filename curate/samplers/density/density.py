@@ -31,8 +31,8 @@ class Density:
     `paper`: one hash of width 1 and a thousand repeats, under which all weights nearly agree and the draw is nearly uniform. `exact`
     sums pair by pair, O(n²·d), for small sets. `repeats`, `concat`, `width` and `kernel` (l2, l1, angular) override the variant.
     The paper's algorithm prints weights ∝ the sum, its text and theorem say the inverse, which is meant. Four passes over the vectors,
-    which stay where they are; memory the sketch, 12·repeats·65,536 bytes, and 40 bytes a row (`exact`: a copy of the vectors). The report says
-    how unlike the weights are, and warns where they are nearly equal.
+    which stay where they are; memory the sketch, 12·repeats·65,536 bytes, and 40 bytes a row (`exact`: a copy of the vectors). The
+    report says how unlike the weights are, and warns where they are nearly equal.
     """
 
     requires = ("embedding",)
