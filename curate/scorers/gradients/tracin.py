@@ -25,7 +25,8 @@ class TracIn(PerRow):
     checkpoint, shared with `grand` in the same call; `layers=last` the last linear layer in closed form, a forward pass, which is what
     the authors' ImageNet experiment does. The rate is that of the middle of the checkpoint's epoch. `count` checkpoints, nearly
     evenly spaced over the whole run with the early one of `grand` among them, or those that `epochs` names: the authors choose them where
-    the loss falls, not in the converged tail, where gradients vanish. The sum is that of plain SGD; for a run with AdamW the rates of single weights differ, and it is only a rank.
+    the loss falls, not in the converged tail, where gradients vanish. The sum is that of plain SGD; for a run with AdamW the rates of
+    single weights differ, and it is only a rank.
     """
 
     requires = ("swept.influence",)

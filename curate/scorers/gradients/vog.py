@@ -29,7 +29,8 @@ class VoG:
     code), a table's columns, or the embedding layer's output without padding (the text variant; for a bag of words the bag's
     mean). `output=logit` is the paper's; its toy code differentiates the probability, `prob`. `estimator=std` is the code's
     standard deviation, `printed` the paper's formula without the root over the sum. `count` checkpoints evenly spaced over the
-    `stage`: all of the run (the early one of `grand` among them), or the first (early) or last (late) third of it, 3 or more; or those in `epochs`.
+    `stage`: all of the run (the early one of `grand` among them), or the first (early) or last (late) third of it, 3 or more; or those in
+    `epochs`.
 
     VoG is no finder of wrong labels by itself: output and stage decide its sign there. On digits with a tenth of the labels wrong the same
     code gives them an AUROC from 0.13 (prob, short training) to 0.95 (prob, trained until they were learned). Compare with `aum` first.
