@@ -30,7 +30,6 @@ SCORERS = (
     "data_iq", "dyn_unc", "dual", "tdds", "confident", "pvi", "grand", "grand_last", "tracin", "vog",
     "prototypes", "class_prototypes=prototypes:kind=supervised", "knn_disagreement", "knn_shapley", "typicality",
 )  # fmt: skip
-OF_GRADIENTS = ("grand", "grand_last", "tracin", "vog")
 PERCEPTRON = {"model": str(Path(__file__).parent / "mlp.py:build"), "optimizer": "adamw", "lr": 1e-3, "augment": "none"}
 
 
@@ -42,6 +41,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--only", choices=("fashion", "text"))
+    parser.add_argument("--hardness", action="append", default=[], help="a kind, all by default")
+    parser.add_argument("--leave-out", action="append", default=[], help="a scorer")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     arguments.dir.mkdir(parents=True, exist_ok=True)
@@ -51,8 +52,9 @@ def main() -> None:
         file = arguments.dir / f"{name}.parquet"
         if not file.is_file():
             make(source, arguments.rows).to_parquet(file)
-        scorers = [one for one in SCORERS if name != "text" or one not in OF_GRADIENTS]
-        measure(name, file, scorers, options | {"epochs": arguments.epochs}, arguments.dir / name, arguments.out)
+        scorers = [one for one in SCORERS if one not in arguments.leave_out]
+        options |= {"epochs": arguments.epochs, "hardness": arguments.hardness}
+        measure(name, file, scorers, options, arguments.dir / name, arguments.out)
 
 
 def measure(name: str, file: Path, scorers: list[str], options: dict[str, Any], store: Path, out: Path) -> None:
