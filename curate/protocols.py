@@ -157,6 +157,17 @@ class Iterates(Protocol):
 
 
 @runtime_checkable
+class MergesEarly(Protocol):
+    """What a scorer is besides, if states may be merged as they come, a few at a time: merge([merge([a, b]), c]) is merge([a, b, c]).
+
+    For states that are large and whose merged state is not larger, as a sample of the rows is: memory then does not grow with the shards.
+    """
+
+    @property
+    def merges_early(self) -> Literal[True]: ...
+
+
+@runtime_checkable
 class ReadsScores(Protocol):
     """What a scorer is besides, if an option names a store of other scores; that it is of the same dataset is checked beforehand."""
 

@@ -192,3 +192,17 @@ def test_vectors_of_the_target_from_another_space_are_refused(embedded_texts):
 def test_tasks_need_a_label_of_the_target():
     with pytest.raises(ColumnError, match="--target-label"):
         curate.score(np.ones((4, 2), np.float32), ["rds:tasks=true"], target=np.ones((2, 2), np.float32), out="unused")
+
+
+@pytest.mark.parametrize("spec", ["dsir", "quality:sample=20,buckets=512"])
+def test_states_that_are_merged_as_they_come_give_the_same_scores(spec, tmp_path, monkeypatch):
+    rows = pa.table({"text": [f"w{i % 7} w{i % 5} w{i} end" for i in range(60)]})
+    target = pa.table({"text": [f"w{i % 3} end of w{i}" for i in range(20)]})
+    monkeypatch.setattr("curate.stages.shards.EARLY", 2)
+
+    many = curate.score(rows, [spec], target=target, shard_rows=7, out=tmp_path / "many")
+    one = curate.score(rows, [spec], target=target, out=tmp_path / "one")
+
+    name = spec.partition(":")[0]
+    np.testing.assert_array_equal(many.column(name), one.column(name))
+    assert many.about(name)["result"]["facts"] == one.about(name)["result"]["facts"]
