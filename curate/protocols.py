@@ -117,6 +117,15 @@ class Pays(Protocol):
 
 
 @runtime_checkable
+class Weighs(Protocol):
+    """What a scorer is besides, if what it opens may be too large for a machine: it says so before, from no more than a configuration."""
+
+    def weight(self, device: str) -> int:
+        """Bytes that it is going to hold on the device, about; 0 where it opens nothing."""
+        ...
+
+
+@runtime_checkable
 class ReadsTarget(Protocol):
     """What a scorer is besides, if it compares rows with the `--target` set, whose columns it names in `requires` as `target.X`.
 

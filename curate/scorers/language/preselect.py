@@ -90,6 +90,9 @@ class PreSelect:
 
         return {"models": "+".join(identity(model) for model in self.models)}
 
+    def weight(self, device: str) -> int:
+        return max(self._reader(model).weight(device) for model in self.models)  # one is open at a time
+
     def open(self, device: str) -> None:
         self._device = device  # models are opened one after another, when the sample is there
 
