@@ -50,7 +50,7 @@ def main() -> None:
     copies = [changed(text, seed) for seed, text in enumerate(texts)]
     both = np.concatenate([minima, signatures(copies, COUNT, NGRAM)[0]])
     started = time.process_time()
-    group = components(found_pairs(band_keys(both, BANDS), None, 0.0), len(both))
+    group = components(found_pairs(band_keys(both, BANDS).T, None, 0.0), len(both))
     print(f"bands and components of {len(both):,}: {time.process_time() - started:.2f} s")
     n = len(texts)
     true = np.array([len(set(a) & set(b)) / len(set(a) | set(b)) for a, b in zip(grams, map(shingles, copies), strict=True)])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from curate.errors import OptionError
 from curate.ngrams import Index, Tokens, blocks, bucketed
+from curate.numerics import pieces_at
 from curate.protocols import Array, State
 from curate.rng import KeyedRandom
 
@@ -60,8 +61,9 @@ class NGramClassifier:
         """What `drawn` would give for the texts of all of them."""
         luck = np.concatenate([state["luck"] for state in states])
         order = np.argsort(luck, kind="stable")[: self.sample]
-        lists = {name: [one for state in states for one in pieces(state, name)] for name in _names(states[0])}
-        return {"luck": luck[order]} | _packed({name: [values[i] for i in order] for name, values in lists.items()})
+        names = _names(states[0])
+        whole = {name: np.concatenate([state[name] for state in states]) for name in (*names, *(name + LENGTHS for name in names))}
+        return chosen({"luck": luck, **whole}, order)
 
     def trained(self, low: State, high: State) -> State:
         """Weights and bias of each fold's classifier, and how well they tell the two sides apart where they were not trained."""
@@ -102,18 +104,24 @@ class NGramClassifier:
         return csr_matrix((share, drawn["heads"], np.concatenate(([0], np.cumsum(lengths)))), shape=(len(lengths), self.buckets))
 
     def _regression(self, low: Any, high: Any) -> tuple[NDArray[np.float64], float]:
+        """The weight of every bucket and the bias; a bucket that no text has keeps weight 0 and is left out of the work."""
         from scipy.sparse import vstack
         from sklearn.linear_model import LogisticRegression
 
-        sides = np.repeat([0, 1], [low.shape[0], high.shape[0]])
-        found = LogisticRegression(C=self.c, class_weight="balanced", max_iter=300).fit(vstack([low, high]), sides)
-        return found.coef_[0], float(found.intercept_[0])
+        x, sides = vstack([low, high]), np.repeat([0, 1], [low.shape[0], high.shape[0]])
+        used = np.unique(x.indices)
+        found = LogisticRegression(C=self.c, class_weight="balanced", max_iter=300).fit(x[:, used], sides)
+        weights = np.zeros(self.buckets)
+        weights[used] = found.coef_[0]
+        return weights, float(found.intercept_[0])
 
 
 def chosen(drawn: State, index: Index) -> State:
     """Those of the drawn texts that stand at these places."""
-    lists = {name: pieces(drawn, name) for name in _names(drawn)}
-    return {"luck": drawn["luck"][index]} | _packed({name: [values[i] for i in index] for name, values in lists.items()})
+    found = {"luck": drawn["luck"][index]}
+    for name in _names(drawn):
+        found[name], found[name + LENGTHS] = pieces_at(drawn[name], drawn[name + LENGTHS], index)
+    return found
 
 
 def pieces(drawn: State, name: str) -> list[Array]:

@@ -64,3 +64,14 @@ def window_moments(values: Array, window: int, *, ddof: int) -> tuple[Float64, F
         mean[:, start] = part.mean(axis=1)
         deviation[:, start] = part.std(axis=1, ddof=ddof)
     return mean, deviation
+
+
+def pieces_at(values: Array, lengths: Array, index: Array) -> tuple[Array, Array]:
+    """Of pieces that lie one after another, those at these places in this order: their values and lengths.
+
+    >>> pieces_at(np.array([1, 2, 2, 3, 3, 3]), np.array([1, 2, 3]), np.array([2, 0]))
+    (array([3, 3, 3, 1]), array([3, 1]))
+    """
+    starts, size = (np.cumsum(lengths) - lengths)[index], lengths[index]
+    before = np.cumsum(size) - size
+    return values[np.repeat(starts - before, size) + np.arange(size.sum())], size

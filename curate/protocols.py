@@ -117,6 +117,15 @@ class Pays(Protocol):
 
 
 @runtime_checkable
+class Weighs(Protocol):
+    """What a scorer is besides, if what it opens may be too large for a machine: it says so before, from no more than a configuration."""
+
+    def weight(self, device: str) -> int:
+        """Bytes that it is going to hold on the device, about; 0 where it opens nothing."""
+        ...
+
+
+@runtime_checkable
 class ReadsTarget(Protocol):
     """What a scorer is besides, if it compares rows with the `--target` set, whose columns it names in `requires` as `target.X`.
 
@@ -154,6 +163,17 @@ class Iterates(Protocol):
     def is_done(self, state: State) -> bool:
         """Whether this merged state is the last that `score` needs."""
         ...
+
+
+@runtime_checkable
+class MergesEarly(Protocol):
+    """What a scorer is besides, if states may be merged as they come, a few at a time: merge([merge([a, b]), c]) is merge([a, b, c]).
+
+    For states that are large and whose merged state is not larger, as a sample of the rows is: memory then does not grow with the shards.
+    """
+
+    @property
+    def merges_early(self) -> Literal[True]: ...
 
 
 @runtime_checkable

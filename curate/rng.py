@@ -22,9 +22,11 @@ def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     ['0xe220a8397b1dcdaf', '0x910a2dec89025cc1']
     """
     z = values + _GAMMA
-    z = (z ^ (z >> np.uint64(30))) * _MIX_1
-    z = (z ^ (z >> np.uint64(27))) * _MIX_2
-    return z ^ (z >> np.uint64(31))
+    for shift, factor in ((np.uint64(30), _MIX_1), (np.uint64(27), _MIX_2)):
+        z ^= z >> shift
+        z *= factor
+    z ^= z >> np.uint64(31)
+    return z
 
 
 class KeyedRandom:

@@ -23,6 +23,7 @@ from curate.protocols import (
     Distilled,
     Distiller,
     Iterates,
+    MergesEarly,
     Opens,
     ReadsTarget,
     Sampler,
@@ -255,7 +256,8 @@ def _score(scorer: Scorer, columns: Mapping[str, Array], sizes: Sequence[int]) -
         _check_state(target, name)
     state: State | None = target or None
     for _ in range(scorer.passes):
-        state = scorer.merge([scorer.fit(shard, state) for shard in shards]) | target
+        fitted = [scorer.fit(shard, state) for shard in shards]
+        state = scorer.merge([scorer.merge(fitted[:2]), *fitted[2:]] if isinstance(scorer, MergesEarly) else fitted) | target
         _check_state(state, name)
         if isinstance(scorer, Iterates) and scorer.is_done(state):
             break

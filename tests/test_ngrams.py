@@ -101,3 +101,22 @@ def test_places_are_kept_where_lower_case_would_move_them():
 
     assert [text[a:b] for a, b in zip(tokens.start, tokens.stop, strict=True)] == text.split()
     assert len(tokens.points) == len(text)
+
+
+@pytest.mark.parametrize("n", [1, 2, 8, 13])
+def test_grams_at_chosen_tokens_are_those_of_all(n):
+    words = tokenize(["a b c d e f g h i j k l m n o p", "", "b c", "x y z a b c d e f g h i j k l"], words_only=True)
+    hashes, at = words.grams(n)
+
+    some, where = words.grams_at(np.arange(0, len(words.hash), 3), n)
+
+    chosen = at % 3 == 0
+    np.testing.assert_array_equal(where, at[chosen])
+    np.testing.assert_array_equal(some, hashes[chosen])
+
+
+def test_words_only_leaves_out_punctuation_from_the_start():
+    found, expected = tokenize(ODD, words_only=True), tokenize(ODD).words()
+
+    for name in ("start", "stop", "is_word", "hash", "bounds"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

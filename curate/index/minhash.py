@@ -3,7 +3,7 @@
 Broder 1997, "On the Resemblance and Containment of Documents"; bands as in Indyk and Motwani 1998. Peers: datasketch, rensa, datatrove.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,8 +27,7 @@ def signatures(texts: Sequence[Any], count: int, ngram: int) -> tuple[Signatures
     found = np.full((len(texts), count), np.iinfo(np.uint32).max, np.uint32)
     has = np.zeros(len(texts), np.bool_)
     slope, offset = _permutations(count)
-    for span, tokens in blocks(texts, chars=CHARS):
-        words = tokens.words()
+    for span, words in blocks(texts, chars=CHARS, words_only=True):
         hashes, at = words.grams(ngram)
         if not len(hashes):
             continue
@@ -64,9 +63,9 @@ def agreeing(minima: Signatures, one: Rows, other: Rows, threshold: float) -> ND
     return np.concatenate([np.empty(0, np.bool_), *parts])
 
 
-def found_pairs(keys: NDArray[np.uint64], minima: Signatures | None, threshold: float) -> Iterator[tuple[Rows, Rows]]:
-    """Per band, pairs that join the rows with the same key; with `minima`, only those that agree enough with the first of their key."""
-    for band in keys.T:
+def found_pairs(bands: Iterable[NDArray[np.uint64]], minima: Signatures | None, threshold: float) -> Iterator[tuple[Rows, Rows]]:
+    """Per band, (n,) keys, pairs that join the rows with the same key; with `minima`, those that agree enough with their key's first."""
+    for band in bands:
         order = np.argsort(band, kind="stable")
         new = np.diff(band[order], prepend=band[order[:1]] + np.uint64(1)) != 0
         head = order[np.flatnonzero(new)[np.cumsum(new) - 1]]

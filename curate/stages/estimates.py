@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from curate.data import Dataset
-from curate.errors import OptionError
+from curate.errors import DoesNotFitError, OptionError
 from curate.progress import Progress
-from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard
+from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, Weighs
 from curate.stages import shards
+from curate.stages.asking import Asked
+from curate.stages.room import memory_of
 from curate.stages.shards import ShardTask
 
 STEP = 4096  # rows of which the texts are held at a time
@@ -42,6 +44,22 @@ def requests_of(scorer: Pays, ranges: "Sequence[tuple[Dataset, int, int]] | Iter
             more = scorer.requests_for([text or "" for text in data.texts(start, min(start + STEP, stop))])
             requests, tokens = requests + more[0], tokens + more[1]
     return requests, tokens
+
+
+def models_fit(asked: Sequence[Asked], device: str, workers: int = 1) -> int:
+    """Bytes that the largest model to be opened takes, one in each worker; DoesNotFitError where they have no room on the device."""
+    most = 0
+    for one in asked:
+        if isinstance(one.scorer, Weighs):
+            need, there = one.scorer.weight(device) * max(workers, 1), memory_of(device)
+            if there is not None and need > there:
+                raise DoesNotFitError(
+                    f"{one.name}: its model needs about {need / 1e9:,.1f} GB"
+                    + (f" in {workers} workers" if workers > 1 else "")
+                    + f", {device} has {there / 1e9:,.1f} GB. Take a smaller model or batch_tokens, precision=bfloat16, or a server."
+                )
+            most = max(most, need)
+    return most
 
 
 def scoring_seconds(data: Dataset, scorer: Scorer, device: str) -> float:

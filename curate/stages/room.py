@@ -28,6 +28,15 @@ def require_memory(need: float) -> None:
         )
 
 
+def memory_of(device: str) -> int | None:
+    """Bytes of a device's own memory; of "cpu" those of the machine."""
+    if not device.startswith("cuda"):
+        return physical_memory()
+    import torch
+
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def physical_memory() -> int | None:
     """Bytes of memory, or None where the system does not say."""
     try:

@@ -193,12 +193,15 @@ class Job:
 
     def _note_overlap(self) -> None:
         """A target row among the rows is closest to the target and proves nothing; whoever trains on it should know."""
-        if self.target is not None:
-            count = int(np.isin(self.data.input_hashes, self.target.input_hashes).sum())
-            if count:
-                self.progress.note(
-                    f'{count:,} of the {len(self.data):,} rows are also in the target "{self.target.source}", word for word.'
-                )
+        if self.target is None:
+            return
+        count = int(np.isin(self.data.input_hashes, self.target.input_hashes).sum())
+        if count:
+            self.progress.note(
+                f'Leak: {count:,} of the {len(self.data):,} rows are also in the target "{self.target.source}", word for word. They are '
+                "the closest to it and teach nothing new; nor may what is trained on them be measured on it. Leave them out: "
+                'score `contamination` too, and select with --where "contamination.hits == 0" (`retrieval` does so by itself).'
+            )
 
     def _write_rows(self) -> None:
         """The content hash of each row, by which a later store knows which rows are unchanged."""
@@ -260,6 +263,9 @@ class Job:
     def _score_all(self, runs: "Sequence[Run]", target: Store, part: Part | None) -> None:
         """Scores what is missing into `target`, the store itself or a part of it."""
         failed = _failed(runs, self.data, self.asked)
+        if isinstance(self.engine, engines.Here):
+            missing = [one for one in self.asked if self._missing(one, target, part)]
+            estimates.models_fit(missing, str(self.store.settled.get("device", "cpu")))
         self._find_neighbours()
         running.require_few_failures(failed, len(self.data), self.max_failures)
         with self.progress.task("score", len(self.asked) * len(self.data)) as task:
@@ -283,8 +289,7 @@ class Job:
                 bar.advance(len(self.data))
 
     def _score_one(self, one: Asked, runs: "Sequence[Run]", failed: Mapping[int, str], target: Store, part: Part | None, bar: Task) -> bool:
-        done = {entry.file for store in (self.store, target) for entry in store.files(one.name)}
-        todo = [i for i in range(len(self.ranges)) if shard_name(i) not in done and (part is None or part.has(i))]
+        todo = self._missing(one, target, part)
         bar.advance(len(self.data) - sum(stop - first for first, stop in (self.ranges[i] for i in todo)))
         if not todo:
             return False
@@ -306,6 +311,11 @@ class Job:
         finally:
             shards.held.let_go()
         return True
+
+    def _missing(self, one: Asked, target: Store, part: Part | None) -> list[int]:
+        """The shards that are still to be scored."""
+        done = {entry.file for store in (self.store, target) for entry in store.files(one.name)}
+        return [i for i in range(len(self.ranges)) if shard_name(i) not in done and (part is None or part.has(i))]
 
     def _require_few(self, one: Asked, entry: Entry, target: Store) -> None:
         """TooManyFailuresError before a shard is entered that holds one failed row too many, so that the same command tries it again."""

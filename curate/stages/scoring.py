@@ -8,7 +8,7 @@ from curate.embeddings import Embeddings
 from curate.errors import UsageError
 from curate.locks import locked
 from curate.progress import Progress, Silent
-from curate.protocols import Opens, Pays, Scorer
+from curate.protocols import Opens, Pays, Scorer, Weighs
 from curate.scores import Scores
 from curate.stages import engines, estimates, running, shards
 from curate.stages.asking import bring
@@ -159,6 +159,8 @@ def plan(
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
         extra = running.estimate(data, proxy, recipe, device, every)
         cost = {name: value + extra[name] for name, value in cost.items()}
+    if engine == "local" and any(isinstance(one.scorer, Weighs) for one in asked):
+        cost["memory"] += estimates.models_fit(asked, running.settle_machine(device)["device"], workers)
     for one in asked:
         if isinstance(one.scorer, Pays) and one.scorer.server is not None:
             requests, tokens = estimates.requests_of(one.scorer, [(data, 0, len(data))])

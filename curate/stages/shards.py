@@ -17,7 +17,7 @@ from curate.disk import write_whole
 from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, UsageError
 from curate.plugins import Plugin, find_class
-from curate.protocols import Columns, Iterates, Opens, Pays, ReadsTarget, Scorer, Shard, SharesSeeds, State
+from curate.protocols import Columns, Iterates, MergesEarly, Opens, Pays, ReadsTarget, Scorer, Shard, SharesSeeds, State
 from curate.scores import ROWS, Scores, join_seeds
 from curate.store import Entry, Store, as_arrow, as_numpy, entry_of, write_arrow
 
@@ -34,6 +34,7 @@ NOT_PRESENTED: Final = "not_presented"
 FINE: Final = (NOT_PRESENTED, "copy_of_target")  # reasons for a row to have no score that are no failure
 NO_GRADIENT: Final = "no_gradient"  # the model saw the row, but what came out was not finite
 ANSWERS: Final = "answers"  # the folder within a score's for what a server was paid to say
+EARLY: Final = 16  # states that are held before they are merged, where that may be done early
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -175,13 +176,20 @@ def fit_states(scorer: Scorer, tasks: Sequence[ShardTask], each: Each, target: S
     told: list[State | None] = [None] * seeds if target is None else [target[i % len(target)] for i in range(seeds)]
     states = told
     for _ in range(scorer.passes):
-        fitted = list(each(_fit, [task.with_states(states) for task in tasks]))  # (shards, seeds)
-        states = [
-            scorer.merge(list(of_seed)) | (of_target or {}) for of_seed, of_target in zip(zip(*fitted, strict=True), told, strict=True)
-        ]
+        fitted: list[Sequence[State]] = []  # (shards, seeds)
+        for of_shard in each(_fit, [task.with_states(states) for task in tasks]):
+            fitted.append(of_shard)
+            if isinstance(scorer, MergesEarly) and len(fitted) >= EARLY:
+                fitted = [_merged(scorer, fitted)]
+        states = [merged | (of_target or {}) for merged, of_target in zip(_merged(scorer, fitted), told, strict=True)]
         if isinstance(scorer, Iterates) and all(scorer.is_done(state) for state in states if state is not None):
             break
     return states
+
+
+def _merged(scorer: Scorer, fitted: Sequence[Sequence[State]]) -> list[State]:
+    """One state a seed."""
+    return [scorer.merge(list(of_seed)) for of_seed in zip(*fitted, strict=True)]
 
 
 def fit_target(scorer: ReadsTarget, tasks: Sequence[ShardTask], each: Each) -> list[State]:

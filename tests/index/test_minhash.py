@@ -83,10 +83,20 @@ def test_components_are_named_by_their_lowest_row_whatever_the_order_of_pairs():
     assert components([], 3).tolist() == [0, 1, 2]
 
 
+def test_pairs_that_come_in_many_parts_hang_together_as_those_that_come_at_once():
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 300, (2, 250))
+
+    parts = [(one[i : i + 40], other[i : i + 40]) for i in range(0, 250, 40)]
+    often = [part for part in parts for _ in range(9)]  # more than there are rows: not all are held
+
+    np.testing.assert_array_equal(components(often, 300), components([(one, other)], 300))
+
+
 def test_equal_keys_are_joined_and_a_threshold_parts_what_is_not_alike():
     keys = np.array([[4], [9], [4], [4]], np.uint64)
     minima = np.array([[1, 2], [3, 4], [1, 2], [1, 9]], np.uint32)
 
-    assert components(found_pairs(keys, None, 0.0), 4).tolist() == [0, 1, 0, 0]
-    assert components(found_pairs(keys, minima, 0.9), 4).tolist() == [0, 1, 0, 3]
+    assert components(found_pairs(keys.T, None, 0.0), 4).tolist() == [0, 1, 0, 0]
+    assert components(found_pairs(keys.T, minima, 0.9), 4).tolist() == [0, 1, 0, 3]
     assert components([equal_pairs(keys[:, 0])], 4).tolist() == [0, 1, 0, 0]

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import curate
 from curate.cli import cli
 from curate.errors import ColumnError, OptionError, OtherJobError, UsageError
+from curate.progress import Silent
 from curate.scores import Scores
 from curate.testing import check_scorer
 
@@ -192,3 +193,34 @@ def test_vectors_of_the_target_from_another_space_are_refused(embedded_texts):
 def test_tasks_need_a_label_of_the_target():
     with pytest.raises(ColumnError, match="--target-label"):
         curate.score(np.ones((4, 2), np.float32), ["rds:tasks=true"], target=np.ones((2, 2), np.float32), out="unused")
+
+
+@pytest.mark.parametrize("spec", ["dsir", "quality:sample=20,buckets=512"])
+def test_states_that_are_merged_as_they_come_give_the_same_scores(spec, tmp_path, monkeypatch):
+    rows = pa.table({"text": [f"w{i % 7} w{i % 5} w{i} end" for i in range(60)]})
+    target = pa.table({"text": [f"w{i % 3} end of w{i}" for i in range(20)]})
+    monkeypatch.setattr("curate.stages.shards.EARLY", 2)
+
+    many = curate.score(rows, [spec], target=target, shard_rows=7, out=tmp_path / "many")
+    one = curate.score(rows, [spec], target=target, out=tmp_path / "one")
+
+    name = spec.partition(":")[0]
+    np.testing.assert_array_equal(many[name], one[name])
+    assert many.about(name)["result"]["facts"] == one.about(name)["result"]["facts"]
+
+
+def test_rows_that_are_also_in_the_target_are_called_a_leak_and_the_way_out_works(tmp_path):
+    words = "one two three four five six seven eight nine ten"
+    rows = pa.table({"text": [words, "the cat sat on the mat and looked out at the rain", "dsir has no word for it"]})
+    target = pa.table({"text": [words, "something else altogether"]})
+    said = []
+
+    class Told(Silent):
+        def note(self, text):
+            said.append(text)
+
+    scores = curate.score(rows, ["dsir", "contamination"], target=target, progress=Told(), out=tmp_path / "s")
+    kept = curate.select(rows, scores, sampler="top", by="dsir", where="contamination.hits == 0", budget=2).rows
+
+    assert sum(text.startswith("Leak: 1 of the 3 rows") for text in said) == 1
+    assert sorted(kept.tolist()) == [1, 2]

@@ -55,9 +55,10 @@ class MinHash:
 
     def merge(self, states: Sequence[State]) -> State:
         """The groups; the signatures have done their work."""
-        row, band = (np.concatenate([state[name] for state in states]) for name in ("row", "band"))
+        row = np.concatenate([state["row"] for state in states])
+        bands = (np.concatenate([state["band"][:, i] for state in states]) for i in range(self.bands))  # one at a time
         minima = np.concatenate([state["minima"] for state in states]) if self.threshold is not None else None
-        return {"row": row, "component": row[components(found_pairs(band, minima, self.threshold or 0.0), len(row))]}
+        return {"row": row, "component": row[components(found_pairs(bands, minima, self.threshold or 0.0), len(row))]}
 
     def score(self, shard: Shard, state: State | None) -> Columns:
         assert state is not None, "a pass has run"

@@ -133,6 +133,13 @@ class AskLLM(PerRow):
         prompts = [prompt for text in texts if text.strip() for prompt in self._spoken(text)]
         return len(prompts), sum(map(len, prompts)) // CHARACTERS
 
+    def weight(self, device: str) -> int:
+        if self.server is not None:
+            return 0
+        from curate.signals.lm.memory import needed
+
+        return needed(self.model, device, self.precision, self.batch_tokens)
+
     def open(self, device: str) -> None:
         if self.server is None:
             self._open_model(device)

@@ -42,6 +42,11 @@ class AbstractByLosses(PerRow, ABC):
 
         return {"model": identity(self.model)}
 
+    def weight(self, device: str) -> int:
+        from curate.signals.lm.memory import needed
+
+        return needed(self.model, device, self.precision, self.batch_tokens)
+
     def open(self, device: str) -> None:
         from curate.signals.lm.bos import first_token
         from curate.signals.lm.model import LanguageModel

@@ -32,8 +32,8 @@ class Lexical(PerRow):
         n = len(shard)
         columns: dict[str, Array] = {name: np.zeros(n, np.float32) for name in ("score", "distinct_1", "distinct_2", "feature_density")}
         columns["words"] = np.zeros(n, np.int32)
-        for rows, tokens in blocks(shard["text"]):
-            for name, values in self._of_block(tokens.words()).items():
+        for rows, words in blocks(shard["text"], words_only=True):
+            for name, values in self._of_block(words).items():
                 columns[name][rows] = values
         return columns
 

@@ -47,7 +47,8 @@ class PreSelect:
     keep: Keep = "high"
     passes = 2
     combine: Literal["mean"] = "mean"
-    version = 1
+    merges_early: Literal[True] = True
+    version = 2
 
     def __init__(
         self,
@@ -89,6 +90,9 @@ class PreSelect:
 
         return {"models": "+".join(identity(model) for model in self.models)}
 
+    def weight(self, device: str) -> int:
+        return max(self._reader(model).weight(device) for model in self.models)  # one is open at a time
+
     def open(self, device: str) -> None:
         self._device = device  # models are opened one after another, when the sample is there
 
@@ -104,10 +108,7 @@ class PreSelect:
         taught = [state for state in states if "weights" in state]
         if taught:
             return taught[0]
-        drawn = self._classifier.joined(states)
-        if len(drawn["luck"]) < 4:
-            raise InputError(f"preselect: {len(drawn['luck'])} texts have a word; it takes 4 or more to learn from.")
-        return drawn
+        return self._classifier.joined(states)
 
     def conclude(self, state: State) -> Mapping[str, float | int | str]:
         told = {name: int(state[name][0]) for name in ("texts_read", "all_pairs_agree")}
@@ -118,6 +119,8 @@ class PreSelect:
         return {"score": self._classifier.scored(shard["text"], state)}
 
     def _taught(self, drawn: State) -> State:
+        if len(drawn["luck"]) < 4:
+            raise InputError(f"preselect: {len(drawn['luck'])} texts have a word; it takes 4 or more to learn from.")
         texts = np.array([one.tobytes().decode("utf-8", "replace") for one in pieces(drawn, "bytes")], object)
         losses = np.stack([self._losses(model, texts) for model in self.models], axis=1)  # (sample, models)
         strength = predictive_strength(losses)

@@ -63,18 +63,19 @@ class Contamination:
         self.shortest = shortest
         self.common = common
         self.report = report
+        self.least = min(shortest, n)  # words of the shortest n-gram that is looked for
         self.passes = 1 if report or common else 0
 
     def settle(self, epochs: int) -> Self:
         return self
 
     def fit_target(self, shard: Shard) -> State:
-        parts: dict[str, list[Array]] = {"hash": [], "order": [], "row": [], "at": [], "words": [np.empty(0, np.int64)]}
-        for rows, tokens in blocks(shard["target.text"], keep_places=True):
-            words = tokens.words()
+        parts: dict[str, list[Array]] = {"hash": [], "head": [], "order": [], "row": [], "at": [], "words": [np.empty(0, np.int64)]}
+        for rows, words in blocks(shard["target.text"], keep_places=True, words_only=True):
             parts["words"].append(words.counts)
             for order, hashes, at in self._of_target(words):
                 parts["hash"].append(hashes)
+                parts["head"].append(words.grams_at(at, self.least)[0])
                 parts["order"].append(np.full(len(at), order))
                 parts["row"].append(shard.rows[rows][words.row[at]])
                 parts["at"].append(at - words.bounds[words.row[at]])
@@ -84,21 +85,19 @@ class Contamination:
         """Every n-gram of the target once, sorted, with its length and first row; and where each occurs, for the coverage."""
         whole = {name: np.concatenate([state[name] for state in states]) for name in states[0]}
         if not len(whole["hash"]):
-            least = min(self.shortest, self.n)
             raise InputError(
-                f"contamination: none of the {len(whole['words']):,} rows of the target has the {least} words that a match takes. "
+                f"contamination: none of the {len(whole['words']):,} rows of the target has the {self.least} words that a match takes. "
                 "Name its text column with --target-input, or lower shortest."
             )
         hashes, first, where = np.unique(whole["hash"].astype(np.uint64), return_index=True, return_inverse=True)
-        own = {"hash": hashes, "order": whole["order"][first], "first_row": whole["row"][first]}
+        own = {"hash": hashes, "head": whole["head"][first], "order": whole["order"][first], "first_row": whole["row"][first]}
         return own | {"gram": where, "row": whole["row"], "at": whole["at"], "words": whole["words"]}
 
     def fit(self, shard: Shard, state: State | None) -> State:
         assert state is not None, "the target is there"
-        lookup = _Lookup(state)
+        lookup = _Lookup(state, self.least)
         counts, touched = np.zeros(len(lookup.hashes), np.int64), 0
-        for _, tokens in blocks(shard["text"], keep_places=True):
-            words = tokens.words()
+        for _, words in blocks(shard["text"], keep_places=True, words_only=True):
             found = lookup.find(words)
             counts += np.bincount(found.which, minlength=len(counts))
             touched += len(np.unique(words.row[found.at]))
@@ -111,7 +110,7 @@ class Contamination:
         words = state["target.words"]
         facts: dict[str, float | int | str] = {
             "target_rows": len(words),
-            "target_rows_too_short": int((words < min(self.shortest, self.n)).sum()),
+            "target_rows_too_short": int((words < self.least).sum()),
         }
         if not self.passes:
             return facts
@@ -122,12 +121,11 @@ class Contamination:
 
     def score(self, shard: Shard, state: State | None) -> Columns:
         assert state is not None, "the target is there"
-        lookup = _Lookup(state, self._allowed(state))
+        lookup = _Lookup(state, self.least, self._allowed(state))
         n = len(shard)
         columns: dict[str, Array] = {"score": np.zeros(n, np.float32), "hits": np.zeros(n, np.int32), "longest": np.zeros(n, np.int32)}
         columns |= {name: np.full(n, -1, np.int64) for name in ("start", "stop", "target_row")}
-        for rows, tokens in blocks(shard["text"], keep_places=True):
-            words = tokens.words()
+        for rows, words in blocks(shard["text"], keep_places=True, words_only=True):
             found = lookup.find(words)
             if len(found.at):
                 for name, values in _of_block(words, found, lookup.first_row).items():
@@ -137,7 +135,7 @@ class Contamination:
     def _of_target(self, words: Tokens) -> "list[tuple[int, Hashes, Index]]":
         """The n-grams to look for: all of length n, and rows that are shorter as a whole."""
         wanted = [(self.n, *words.grams(self.n))]
-        for order in range(min(self.shortest, self.n), self.n):
+        for order in range(self.least, self.n):
             hashes, at = words.grams(order)
             whole = words.counts[words.row[at]] == order
             wanted.append((order, hashes[whole], at[whole]))
@@ -162,33 +160,45 @@ class Contamination:
 
 
 class _Lookup:
-    """Finds n-grams in the target's sorted list; a table of one byte a place turns most of them away first."""
+    """Finds n-grams in the target's sorted list; a table of one byte a place turns most of them away first, by their first words.
 
-    def __init__(self, state: State, allowed: NDArray[np.bool_] | None = None) -> None:
+    Every n-gram that is looked for, short or long, begins with `least` words, so that one hash a place tells where none of them can be.
+    """
+
+    def __init__(self, state: State, least: int, allowed: NDArray[np.bool_] | None = None) -> None:
         self.hashes: Hashes = state["target.hash"]
         self.first_row: Index = state["target.first_row"]
+        self.least = least
         self.allowed = allowed
         self.orders = np.unique(state["target.order"]).tolist()
         self.bits = min(max(SIEVE[0], 16 * len(self.hashes)), SIEVE[1]).bit_length() - 1
         self.sieve = np.zeros(1 << self.bits, np.bool_)
-        self.sieve[self._place(self.hashes)] = True
+        for shift in self._shifts():
+            self.sieve[_place(state["target.head"], shift, self.bits)] = True
 
     def find(self, words: Tokens) -> _Found:
         """Where the words have n-grams of the target."""
-        found = [self._find(order, *words.grams(order)) for order in self.orders]
+        hashes, at = words.grams(self.least)
+        for shift in self._shifts():  # the second place is looked at of those few whose first is taken
+            maybe = np.flatnonzero(self.sieve[_place(hashes, shift, self.bits)])
+            hashes, at = hashes[maybe], at[maybe]
+        found = [self._find(order, *words.grams_at(at, order)) for order in self.orders]
         return _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     def _find(self, order: int, hashes: Hashes, at: Index) -> tuple[Index, Index, Index]:
-        maybe = np.flatnonzero(self.sieve[self._place(hashes)])
-        which = np.minimum(np.searchsorted(self.hashes, hashes[maybe]), len(self.hashes) - 1)
-        hit = self.hashes[which] == hashes[maybe]
+        which = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        hit = self.hashes[which] == hashes
         if self.allowed is not None:
             hit &= self.allowed[which]
-        return at[maybe[hit]], np.full(int(hit.sum()), order), which[hit]
+        return at[hit], np.full(int(hit.sum()), order), which[hit]
 
-    def _place(self, hashes: Hashes) -> Index:
-        place: Index = (hashes >> np.uint64(64 - self.bits)).astype(np.int64)
-        return place
+    def _shifts(self) -> tuple[int, int]:
+        return 64 - self.bits, 32 - self.bits
+
+
+def _place(hashes: Hashes, shift: int, bits: int) -> Index:
+    place: Index = ((hashes >> np.uint64(shift)) & np.uint64((1 << bits) - 1)).view(np.int64)
+    return place
 
 
 def _of_block(words: Tokens, found: _Found, first_row: Index) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curate.errors import InputError, OptionError
 from curate.ngrams import Index, Tokens, blocks, bucketed, sha256_buckets
+from curate.numerics import pieces_at
 from curate.protocols import Array, Columns, Keep, Shard, Sign, State
 from curate.rng import KeyedRandom
 
@@ -46,6 +47,7 @@ class DSIR:
     keep: Keep = "high"
     passes = 1
     combine: Literal["mean"] = "mean"
+    merges_early: Literal[True] = True
     version = 1
 
     def __init__(
@@ -85,28 +87,29 @@ class DSIR:
         counts = np.zeros(self.buckets, np.int64)
         luck = KeyedRandom(0, "dsir").uniform(shard.rows)
         drawn = np.sort(np.argsort(luck, kind="stable")[:SAMPLED])
-        kept = []
+        kept: list[tuple[Array, Index]] = [(np.empty(0, np.int32), np.empty(0, np.int64))]
         for rows, tokens in blocks(shard["text"]):
             bucket, row = self._features(tokens)
             counts += np.bincount(bucket, minlength=self.buckets)
-            kept += _heads(bucket, row, drawn[(drawn >= rows.start) & (drawn < rows.stop)] - rows.start)
-        return {"counts": counts, "luck": luck[drawn], **_packed(kept)}
+            kept.append(_heads(bucket, row, drawn[(drawn >= rows.start) & (drawn < rows.stop)] - rows.start))
+        heads, lengths = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        return {"counts": counts, "luck": luck[drawn], "heads": heads, "lengths": lengths}
 
     def merge(self, states: Sequence[State]) -> State:
-        luck = np.concatenate([state["luck"] for state in states])
-        heads = [head for state in states for head in _unpacked(state)]
+        luck, every, size = (np.concatenate([state[name] for state in states]) for name in ("luck", "heads", "lengths"))
         order = np.argsort(luck, kind="stable")[:SAMPLED]
-        return {"counts": np.sum([state["counts"] for state in states], axis=0), "luck": luck[order], **_packed([heads[i] for i in order])}
+        heads, lengths = pieces_at(every, size, order)
+        return {"counts": np.sum([state["counts"] for state in states], axis=0), "luck": luck[order], "heads": heads, "lengths": lengths}
 
     def conclude(self, state: State) -> Mapping[str, float | int | str]:
-        target, heads = state["target.counts"], _unpacked(state)
+        target, heads, lengths = state["target.counts"], state["heads"], state["lengths"]
         facts: dict[str, float | int | str] = {"target_n_grams": int(target.sum()), "kl_of_rows": _kl(target, state["counts"])}
-        if len(heads) >= 10:
-            ratio = self._log_ratio(state)
-            sums, sizes = np.array([[ratio[head].sum(), len(head)] for head in heads]).T
-            best = np.argsort(-np.nan_to_num(self._corrected(sums, sizes), nan=-np.inf), kind="stable")
-            for name, order in (("best", best), ("random", np.arange(len(heads)))):
-                facts[f"kl_of_{name}_tenth"] = _kl(target, self._tenth([heads[i] for i in order]))
+        if len(lengths) >= 10:
+            row = np.repeat(np.arange(len(lengths)), lengths)
+            sums = np.bincount(row, self._log_ratio(state)[heads], minlength=len(lengths)).astype(np.float64)
+            best = np.argsort(-np.nan_to_num(self._corrected(sums, lengths), nan=-np.inf), kind="stable")
+            for name, order in (("best", best), ("random", np.arange(len(lengths)))):
+                facts[f"kl_of_{name}_tenth"] = _kl(target, self._tenth(pieces_at(heads, lengths, order)[0]))
         return facts
 
     def score(self, shard: Shard, state: State | None) -> Columns:
@@ -162,27 +165,20 @@ class DSIR:
         score: NDArray[np.float32] = np.where(features > 0, log_weight / divisor, np.nan).astype(np.float32)
         return score
 
-    def _tenth(self, heads: Sequence[Array]) -> NDArray[np.int64]:
+    def _tenth(self, heads: Array) -> NDArray[np.int64]:
         """The counts of the first tenth of all n-grams, so that two such differ in what they hold and not in how much."""
-        every = np.concatenate(heads)
-        return np.bincount(every[: max(len(every) // 10, 1)], minlength=self.buckets)
+        return np.bincount(heads[: max(len(heads) // 10, 1)], minlength=self.buckets)
 
 
-def _heads(bucket: Index, row: Index, wanted: Index) -> list[Array]:
-    """The first features of these rows of a block."""
-    order = np.argsort(row, kind="stable")
-    ends = np.searchsorted(row[order], wanted, "right")
-    starts = np.searchsorted(row[order], wanted, "left")
-    return [bucket[order[a : min(b, a + LONGEST)]].astype(np.int32) for a, b in zip(starts, ends, strict=True)]
-
-
-def _packed(heads: Sequence[Array]) -> State:
-    lengths = np.array([len(head) for head in heads], np.int64)
-    return {"heads": np.concatenate([np.empty(0, np.int32), *heads]), "lengths": lengths}
-
-
-def _unpacked(state: State) -> list[Array]:
-    return np.split(state["heads"], np.cumsum(state["lengths"])[:-1]) if len(state["lengths"]) else []
+def _heads(bucket: Index, row: Index, wanted: Index) -> tuple[Array, Index]:
+    """The first features of these rows of a block, one row after another, and how many of each."""
+    place = np.full(int(max(row.max(initial=0), wanted.max(initial=0))) + 1, -1)
+    place[wanted] = np.arange(len(wanted))
+    of = np.flatnonzero(place[row] >= 0)
+    of = of[np.argsort(row[of], kind="stable")]
+    lengths = np.bincount(place[row[of]], minlength=len(wanted))
+    rank = np.arange(len(of)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return bucket[of[rank < LONGEST]].astype(np.int32), np.minimum(lengths, LONGEST)
 
 
 def _kl(target: Array, other: Array) -> float:

@@ -31,7 +31,8 @@ class Quality:
     keep: Keep = "high"
     passes = 2
     combine: Literal["mean"] = "mean"
-    version = 1
+    merges_early: Literal[True] = True
+    version = 2
 
     def __init__(self, *, ngrams: int = 2, buckets: int = 1 << 18, sample: int = 10_000, c: float = 1.0) -> None:
         self._classifier = NGramClassifier("quality", ngrams=ngrams, buckets=buckets, sample=sample, c=c)

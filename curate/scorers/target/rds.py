@@ -66,6 +66,13 @@ class RDS(PerRow):
 
         return {"model": identity(self.model)}
 
+    def weight(self, device: str) -> int:
+        if self.model is None:
+            return 0
+        from curate.signals.lm.memory import needed
+
+        return needed(self.model, device, self.precision, self.batch_tokens)
+
     def open(self, device: str) -> None:
         if self.model is None:
             return

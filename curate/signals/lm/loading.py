@@ -34,16 +34,11 @@ def load(name: str, device: str, precision: Precision) -> tuple[Any, Any]:
 
     `auto` is bfloat16 on a GPU that has it, else float32; float16 is not offered, for T5 overflows in it.
     """
-    try:
-        import transformers
-    except ImportError:
-        raise MissingExtraError(f'Model "{name}" needs transformers. Install it: pip install "curatekit[llm]"') from None
-    _require_folder(name)
+    transformers = required(name)
     with _quiet(transformers):
         config = loaded("configuration", name, transformers.AutoConfig.from_pretrained)
         tokenizer = loaded("tokenizer", name, transformers.AutoTokenizer.from_pretrained)
-        kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-        model, told = loaded("weights", name, kind.from_pretrained, dtype=_dtype(device, precision), output_loading_info=True)
+        model, told = loaded("weights", name, kind_of(config).from_pretrained, dtype=dtype_on(device, precision), output_loading_info=True)
     if told["missing_keys"]:
         raise InputError(
             f'"{name}" has no weights for {", ".join(sorted(told["missing_keys"])[:3])}, so it is no whole language model '
@@ -56,6 +51,33 @@ def load(name: str, device: str, precision: Precision) -> tuple[Any, Any]:
             "Model and tokenizer must be of one save_pretrained folder."
         )
     return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def required(name: str) -> Any:
+    """transformers, where it is installed, and what was named is no folder that is not there."""
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError(f'Model "{name}" needs transformers. Install it: pip install "curatekit[llm]"') from None
+    _require_folder(name)
+    return transformers
+
+
+def kind_of(config: Any) -> Any:
+    """The class that opens models of a configuration."""
+    import transformers
+
+    return transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+
+
+def dtype_on(device: str, precision: Precision) -> torch.dtype:
+    """The type that weights are held in."""
+    on_gpu = device.startswith("cuda")
+    if precision == "auto":
+        return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    if precision not in ("float32", "bfloat16"):
+        raise OptionError(f'precision must be auto, float32 or bfloat16; got "{precision}".')
+    return torch.float32 if precision == "float32" else torch.bfloat16
 
 
 def identity(name: str) -> str:
@@ -80,15 +102,6 @@ def _require_folder(name: str) -> None:
     looks_like_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
     if looks_like_path and not Path(name).expanduser().is_dir():
         raise InputError(f'Model folder "{name}" does not exist. A folder made by save_pretrained is expected, or a hub name (org/name).')
-
-
-def _dtype(device: str, precision: Precision) -> torch.dtype:
-    on_gpu = device.startswith("cuda")
-    if precision == "auto":
-        return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
-    if precision not in ("float32", "bfloat16"):
-        raise OptionError(f'precision must be auto, float32 or bfloat16; got "{precision}".')
-    return torch.float32 if precision == "float32" else torch.bfloat16
 
 
 @contextmanager
