@@ -93,6 +93,13 @@ def fashion(source: Path, folder: Path, rows: int = ROWS) -> tuple[Images, Tenso
     return data, made.apply(small_test), torch.from_numpy(known[:TEST_ROWS])
 
 
+def held_out(source: Path, data: Images) -> tuple[Tensor, Tensor]:
+    """Train rows after those that `fashion` gives: to choose teachers and options by, so that the test rows are asked once."""
+    pixels, labels = read_idx(source, "train")
+    after = slice(ROWS, ROWS + TEST_ROWS)
+    return data.transform.apply(halved(pixels[after])), torch.from_numpy(labels[after])
+
+
 def halved(pixels: np.ndarray) -> Tensor:
     return torch.nn.functional.avg_pool2d(torch.from_numpy(pixels.copy())[:, None].float(), 2).round().to(torch.uint8)
 
