@@ -117,7 +117,8 @@ def token_losses(logits: Tensor, labels: Tensor, *, shift: bool) -> Tensor:
         row = part // tokens
         totals.index_add_(0, row, _losses(flat.index_select(0, part).float(), label))
         counts.index_add_(0, row, torch.ones_like(row, dtype=torch.float32))
-    return totals / counts
+    means: Tensor = totals / counts
+    return means
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:
