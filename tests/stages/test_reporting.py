@@ -243,6 +243,8 @@ def test_what_makes_no_page_is_refused(stores, tmp_path):
         report(stores / "s", tmp_path / "page.html", scores=stores / "s")
     with pytest.raises(InputError, match="is not a store"):
         report(tmp_path / "none", tmp_path / "page.html")
+    with pytest.raises(UsageError, match=r"is a file.*curate report STORE --data"):
+        report(stores / "s" / "manifest.json", tmp_path / "page.html")
     with pytest.raises(InputError, match="holds a run"):
         report(next((stores / "s" / "runs").iterdir()), tmp_path / "page.html")
 
