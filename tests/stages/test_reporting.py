@@ -362,7 +362,7 @@ def test_a_review_is_decided_on_exported_and_applied(opened, hostile, tmp_path):
     Select(boxes[2]).select_by_visible_text("keep: the label is right")
     opened.find_element("id", "export-review").click()
     file = tmp_path / "review.csv"
-    WebDriverWait(opened, 20).until(lambda _: file.is_file())
+    WebDriverWait(opened, 20).until(lambda _: file.is_file() and file.stat().st_size)  # it is there before it is full
 
     decisions = read_decisions(file, hostile)
 
