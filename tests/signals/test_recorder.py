@@ -200,7 +200,9 @@ def test_a_clean_pass_of_a_recorded_loop_is_refused_with_the_reason(data, tmp_pa
         ([N], {"logits": torch.zeros(1, CLASSES)}, InputError, rf"Row {N} is out of range: the dataset has rows 0 … {N - 1}"),
         ([-1], {"logits": torch.zeros(1, CLASSES)}, InputError, "Row -1 is out of range"),
         ([0.5], {"logits": torch.zeros(1, CLASSES)}, InputError, "rows must be whole numbers"),
+        (None, {"logits": torch.zeros(1, CLASSES)}, InputError, "rows must be whole numbers, got a NoneType. Let the dataset give"),
         ([0, 1], {"logits": torch.zeros(1, CLASSES)}, InputError, "2 rows came with 1 outputs"),
+        ([0], {"loss": torch.tensor(1.0)}, InputError, 'reduction="none"'),
         ([0], {"logits": torch.zeros(1, CLASSES + 1)}, InputError, r"Logits are 4 wide, but there are 3 classes"),
         ([0], {"logits": torch.zeros(1)}, InputError, r"Logits of shape \(1,\)"),
         ([0], {}, UsageError, "either logits or loss"),
@@ -208,7 +210,7 @@ def test_a_clean_pass_of_a_recorded_loop_is_refused_with_the_reason(data, tmp_pa
         ([0], {"logits": torch.zeros(1, CLASSES), "labels": torch.tensor([CLASSES])}, InputError, r"Label 3 is out of range.*0 … 2"),
         ([0, 1], {"logits": torch.zeros(2, CLASSES), "labels": torch.tensor([1])}, InputError, "1 labels came with 2 outputs"),
     ],
-    ids=["too far", "negative", "fraction", "too few", "too wide", "flat", "nothing", "both", "label", "labels"],
+    ids=["too far", "negative", "fraction", "none", "too few", "mean loss", "too wide", "flat", "nothing", "both", "label", "labels"],
 )
 def test_what_cannot_be_logged_is_refused_with_the_reason(data, tmp_path, rows, options, error, message):
     with pytest.raises(error, match=message):

@@ -137,6 +137,10 @@ def test_the_state_of_another_dataset_is_refused(name):
 
     with pytest.raises(InputError, match="The state is of"):
         other.load_state_dict(state)
+    with pytest.raises(InputError, match=f"The state is of {N + 1} rows, but this one is of {N} rows. Resume with"):
+        MAKERS[name]().load_state_dict({**state, "n": N + 1})
+    with pytest.raises(InputError, match="no sampler's state: it has no n, name, seed"):
+        MAKERS[name]().load_state_dict({"losses": state["losses"]})
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,7 @@ def test_the_state_of_another_dataset_is_refused(name):
         ([-1], [1.0], "Row -1 is out of range"),
         ([0, 1], [1.0], 'reduction="none"'),
         ([0.5], [1.0], "whole numbers"),
+        (None, [1.0], "whole numbers"),
     ],
 )
 def test_losses_that_do_not_fit_are_refused(rows, losses, message):
@@ -177,6 +182,7 @@ def test_a_loop_that_reports_no_loss_is_told_of(name):
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: RS2(range(5), 3),
         lambda: RS2(0, 3),
         lambda: RS2(5, 0),
         lambda: RS2(5, 3, share=0),
