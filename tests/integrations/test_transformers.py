@@ -36,7 +36,7 @@ def tokenised():
     )
 
 
-def classifier():
+def classifier(classes=CLASSES):
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=WORDS,
@@ -45,7 +45,7 @@ def classifier():
         num_attention_heads=2,
         intermediate_size=16,
         max_position_embeddings=16,
-        num_labels=CLASSES,
+        num_labels=classes,
     )
     return BertForSequenceClassification(config)
 
@@ -180,6 +180,47 @@ def test_another_size_without_such_a_column_is_refused(tmp_path, tokenised):
 
     with pytest.raises(InputError, match='rows="row"'):
         record(Trainer(classifier(), arguments, train_dataset=tokenised.select(range(5))), recorder)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (list(range(1, N + 1)), f"Row {N} is out of range: the dataset has rows 0 … {N - 1}"),
+        ([f"id-{row}" for row in range(N)], "is 'id-.*'; the number of a row in the recorder's data is expected"),
+        (None, 'has no "where"; it has input_ids, labels'),
+    ],
+    ids=["out of range", "names", "no such column"],
+)
+def test_a_column_that_gives_no_rows_is_told_of(tmp_path, tokenised, column, message):
+    data = tokenised if column is None else tokenised.add_column("where", column)
+    trainer, recorder = trainer_of(tmp_path, data, "run", recorded=False)
+
+    with pytest.raises(InputError, match=message):
+        record(trainer, recorder, rows="where").train()
+
+
+class OwnLoader(Spy):
+    def get_train_dataloader(self):
+        rows = datasets.Dataset.from_dict({name: self.eval_dataset[name] for name in ("input_ids", "labels")})
+        return torch.utils.data.DataLoader(rows, batch_size=4, collate_fn=collate)
+
+
+def test_batches_that_come_without_rows_are_told_of_at_once(tmp_path, tokenised):
+    made, recorder = trainer_of(tmp_path, tokenised, "run", recorded=False)
+    made.__class__ = OwnLoader
+
+    with pytest.raises(InputError, match="came without row numbers"):
+        record(made, recorder).train()
+
+
+def test_a_classifier_of_another_width_and_a_second_recording_are_refused_before_training(tmp_path, tokenised):
+    trainer, recorder = trainer_of(tmp_path, tokenised, "run", recorded=False)
+    trainer.model = classifier(2)
+    with pytest.raises(InputError, match=r"puts out 2 numbers a row, but the recorder's data have 3 classes. Make it with num_labels=3"):
+        record(trainer, recorder)
+    trainer.model = classifier()
+    with pytest.raises(InputError, match="recorded already"):
+        record(record(trainer, recorder), recorder)
 
 
 def test_a_language_model_is_recorded_by_its_loss_on_the_answers(tmp_path):

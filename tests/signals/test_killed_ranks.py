@@ -24,7 +24,7 @@ from curate.samplers import InfoBatch
 
 N, EPOCHS, BATCH, SAVE_EVERY = 45, 5, 4, 4  # rows of a rank's batch; steps between checkpoints
 SOFT = {"rtol": 1e-5, "atol": 1e-6}  # sums of gradients in another order
-# In which step of a start who is killed, before its gradient reaches the other: in mid-epoch, and with an epoch written since.
+# Who is killed in which step of a start, before its gradient reaches the other: in mid-epoch, and with an epoch written since.
 KILLS = (((1,), 9), ((0, 1), 4), ((0,), 6))
 
 
