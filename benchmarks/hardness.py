@@ -2,9 +2,15 @@
 
     python benchmarks/hardness.py --fashion DIR_WITH_IDX_FILES --text NEWS.parquet --dir DIR --out benchmarks/results
 
-5,000 rows each (10,000 did not fit the hour of a shared core), drawn with seed 0. Images: a perceptron of 256 and 64 units, AdamW at 1e-3,
-6 epochs, no augmentation; texts: the default bag of n-grams, 6 epochs, without the scorers of gradients, which took a minute of its two
-million parameters a seed and kind. Writes bench_SET.md and bench_SET.png. The same in two commands:
+Images: a perceptron of 256 and 64 units, AdamW at 1e-3, 6 epochs, no augmentation; texts: the default bag of n-grams, 6 epochs; rows are drawn
+with seed 0. Writes bench_SET.md and bench_SET.png. Four tables are kept, of one thread of a shared machine:
+
+    bench_fashion_10k      --only fashion --rows 10000 --leave-out confident --leave-out pvi --hardness … (ten kinds); 366 CPU seconds
+    bench_fashion          --only fashion: 5,000 rows, all scorers, the control besides
+    bench_text_gradients   --only text --leave-out confident --leave-out pvi: 5,000 rows
+    bench_text             --only text --leave-out grand --leave-out grand_last --leave-out tracin --leave-out vog: 5,000 rows
+
+`confident` and `pvi` train five more models each time, more than all the others together. The same in two commands:
 
     curate bench DIR/fashion.parquet --model benchmarks/mlp.py:build --epochs 6 --optimizer adamw --lr 0.001 --augment none \
         --scorer aum --scorer prototypes … --out DIR/fashion
