@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from curate import compiled
 from curate.protocols import Shard
 from curate.rng import KeyedRandom
 from curate.scorers.language.lexical import Lexical
@@ -38,9 +39,18 @@ def main() -> None:
     news = pq.read_table(data / "ag-news-test/test.parquet").to_pydict()
     titled = [f"{title} {text}" for title, text in zip(news["title"], news["description"], strict=True)]
     print(f"{platform.machine()}, {os.cpu_count()} cores shared with others, numpy {np.__version__}; CPU seconds, one thread\n")
-    against_the_package(web["text"][:PEER_ROWS], web["text"][::37])
-    speeds(web["text"], web["text"][::37])
-    against_sets(web["text"], titled[:2000])
+    english = [text for text, of in zip(web["text"], web["source"], strict=True) if of != "udhr"] * 4
+    for name, wait in (("numpy alone", 1 << 60), ("numba", compiled.WORTH)):
+        compiled.WORTH = wait  # characters for which it is waited; here not at all, or for good
+        if name == "numba" and not compiled.begin():
+            print("numba is not installed\n")
+            break
+        print(f"== {name}\n")
+        for scorer in (DSIR(), DSIR(hash="sha256")):
+            scored(scorer, web["text"][:2], web["text"][:2])  # tables, and what numba compiles
+        against_the_package(web["text"][:PEER_ROWS], web["text"][::37])
+        speeds(web["text"], web["text"][::37])
+        against_sets(english, titled[:2000])
     planted_gibberish(
         [text for text, of in zip(web["text"], web["source"], strict=True) if of in ("c4", "wikitext-2", "pile/OpenWebText2")]
     )
@@ -83,7 +93,6 @@ def against_the_package(texts, target):
     theirs = time.process_time() - started
     print(f"dsir, {len(texts)} documents, {sum(map(len, texts)) / 1e6:.1f} M characters, target {len(target)}: fit and weights")
     print(f"  data-selection 1.0.3        {theirs:7.2f} s     1 x")
-    scored(DSIR(), texts[:2], target[:2])  # the tables of code points
     for mode in ("sha256", "fast"):
         found, ours = scored(DSIR(hash=mode), texts, target)
         error = np.abs(found["log_weight"] / official - 1).max()
@@ -128,9 +137,11 @@ def against_sets(texts, target, n=13):
     theirs = time.process_time() - started
     found, ours = scored(Contamination(n=n, shortest=n, report=False), texts, target)
     same = "the same hits" if found["hits"].tolist() == hits else "OTHER HITS"
-    print(
-        f"contamination, n = {n}, {len(grams):,} n-grams: sets of tuples {theirs:.2f} s, ours {ours:.2f} s, {theirs / ours:.1f} x, {same}\n"
-    )
+    size = sum(len(text.encode()) for text in texts) / 1e9
+    print(f"contamination, n = {n}, {len(grams):,} n-grams, {size * 1e3:.0f} MB of English text")
+    for name, seconds in (("sets of tuples", theirs), ("ours", ours)):
+        print(f"  {name:27} {seconds:6.2f} s   {size / seconds:.4f} GB/s {theirs / seconds:5.1f} x")
+    print(f"  {same}\n")
 
 
 def planted_gibberish(texts):

@@ -34,6 +34,12 @@ def loops(chars: int) -> tuple[Loop, Loop] | None:
     return _compiled() if _passed[0] >= WORTH else None
 
 
+def begin() -> bool:
+    """Takes them from now on, however few characters are to come; says whether numba is there."""
+    _passed[0] = WORTH
+    return _compiled() is not None
+
+
 def runs(raw: Any, table: Any, words_only: bool, points: Any, start: Any, stop: Any, is_word: Any, hashes: Any) -> int:
     """Cuts `raw`, (c,) code points, into tokens; says how many, and fills the rest: `points`, (c,) in lower case, and a place a token.
 

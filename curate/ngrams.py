@@ -82,7 +82,10 @@ class Tokens:
         if n == 1:
             return self.hash[at], at
         at = at[at + n <= self.bounds[self.row[at] + 1]]
-        return splitmix64((self._sums[at + n] - self._sums[at]) * _powers(len(self.hash) + 1)[1][at]), at
+        powers, inverse = _powers(len(self.hash) + 1)
+        if n * len(at) < len(self.hash):  # so few that sums of all would cost more
+            return splitmix64(np.sum([self.hash[at + i] * powers[i] for i in range(n)], axis=0, dtype=np.uint64)), at
+        return splitmix64((self._sums[at + n] - self._sums[at]) * inverse[at]), at
 
     @cached_property
     def _sums(self) -> Hashes:

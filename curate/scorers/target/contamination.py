@@ -180,7 +180,7 @@ class _Lookup:
         """Where the words have n-grams of the target."""
         hashes, at = words.grams(self.least)
         for shift in self._shifts():  # the second place is looked at of those few whose first is taken
-            maybe = np.flatnonzero(self.sieve[_place(hashes, shift, self.bits)])
+            maybe = np.flatnonzero(self.sieve.take(_place(hashes, shift, self.bits)))
             hashes, at = hashes[maybe], at[maybe]
         found = [self._find(order, *words.grams_at(at, order)) for order in self.orders]
         return _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
