@@ -2,13 +2,8 @@
 
     python benchmarks/hardness.py --fashion DIR_WITH_IDX_FILES --text NEWS.parquet --dir DIR --out benchmarks/results
 
-<<<<<<< HEAD
-Images: a perceptron of 256 and 64 units, AdamW at 1e-3, 6 epochs, no augmentation; texts: the default bag of n-grams, 6 epochs;
-rows are drawn with seed 0. Writes bench_SET.md and bench_SET.png. Four tables are kept, of one thread of a shared machine:
-=======
 Images: a perceptron of 256 and 64 units, AdamW at 1e-3, 6 epochs, no augmentation; texts: the default bag of n-grams, 6 epochs; rows are
 drawn with seed 0. Writes bench_SET.md and bench_SET.png. Four tables are kept, of one thread of a shared machine:
->>>>>>> grads3
 
     bench_fashion_10k      --only fashion --rows 10000 --leave-out confident --leave-out pvi --hardness … (ten kinds); 366 CPU seconds
     bench_fashion          --only fashion: 5,000 rows, all scorers, the control besides
