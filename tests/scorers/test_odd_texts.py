@@ -36,7 +36,11 @@ def scores(tiny_language_model, tmp_path_factory):
     gpt2, llama, t5 = map(tiny_language_model, ("gpt2", "llama", "t5"))
     rows = pa.table({"text": PLAIN + list(ODD.values())})
     target = pa.table({"text": [text.replace("text", "word") for text in PLAIN[:10]] + [text[:5000] for text in ODD.values()]})
-    asked = [f"ask_llm:model={t5}", *(f"{name}:model={gpt2}" for name in ("perplexity", "leakage", "rds")), f"preselect:models={gpt2}+{llama}"]
+    asked = [
+        f"ask_llm:model={t5}",
+        *(f"{name}:model={gpt2}" for name in ("perplexity", "leakage", "rds")),
+        f"preselect:models={gpt2}+{llama},buckets=4096",
+    ]
     asked += ["quality:buckets=4096", "line_filters", "lexical", "dsir", "contamination", "near=rds", "got_d:iterations=20", "retrieval"]
     vectors = curate.embed(rows, out=place / "vectors", max_failures=1.0)
     of_rows = curate.score(rows, asked, target=target, embeddings=vectors, max_failures=0.5, out=place / "s")
