@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from curate.cards import told
 from curate.progress import Progress, Silent, Task
+
+WORTH_TELLING: Final = 10.0  # CPU seconds from which on a score's rate is told
 
 
 class Terminal:
@@ -286,8 +288,14 @@ def score_lines(about: dict[str, Any], only: list[str] | None) -> str:
         ]
         lines += ["", columns(rows, ["score", "keep", "hard end", "lowest", "median", "highest", "unscored", "more columns"])]
     facts = [f"{s['name']}: {fact}" for s in scores for fact in told(s.get("facts", {}))]
+    facts += [f"{s['name']}: {s['cpu_seconds']:,.0f} CPU s, {_rate(s)} rows/s" for s in scores if s["cpu_seconds"] >= WORTH_TELLING]
     lines += ["", *facts] if facts else []
     return "\n".join(lines)
+
+
+def _rate(score: Mapping[str, Any]) -> str:
+    rate = score["rows"] / score["cpu_seconds"]
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _few(names: Sequence[str], most: int = 8, between: str = " ") -> str:

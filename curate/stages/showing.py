@@ -65,6 +65,7 @@ def _score_line(scores: Scores, name: str) -> dict[str, Any]:
         "rows": sum(entry.rows for entry in scores.store.files(name)),
         "columns": scores.columns(name) if scores.store.files(name) else [],
         "options": about["options"],
+        "cpu_seconds": round(sum(line.get("cpu", 0.0) for line in scores.store.history() if line.get("scorer") == name), 2),
         **{key: value for key, value in about.get("result", {}).items() if key in ("stability", "facts")},
         **({"target": about["target"]} if "target" in about else {}),
     }

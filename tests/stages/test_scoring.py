@@ -580,3 +580,16 @@ def test_the_runs_store_is_a_store_like_any_other(made):
     (run,) = made.glob("runs/*")
 
     assert Store.open(run).kind == "run" and Store.open(run).faults() == []
+
+
+def test_what_a_long_score_cost_is_told_by_the_row(tmp_path):
+    from curate.stages import showing
+    from curate.terminal import score_lines
+
+    curate.score(pa.table({"text": ["a text", "another text"]}), ["lexical"], out=tmp_path / "s")
+    about = showing.describe(tmp_path / "s")
+    assert 0 < about["scores"][0]["cpu_seconds"] < 10 and "rows/s" not in score_lines(about, None)
+
+    about["scores"][0].update(cpu_seconds=40.0, rows=100_000)
+
+    assert "lexical: 40 CPU s, 2,500 rows/s" in score_lines(about, None)

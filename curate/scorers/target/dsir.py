@@ -37,7 +37,7 @@ class DSIR:
     is the package's `top_k`. It leaves out texts under 100 tokens: `--where "dsir.words >= 100"`.
 
     `hash=sha256` gives the buckets of the official package, and its weights to rounding (with NLTK below 3.10, which cuts words as
-    Python's `re` does); `fast`, the default, other buckets and so other collisions, at about nine times the speed. Fits on all
+    Python's `re` does); `fast`, the default, other buckets and so other collisions, at seven to fourteen times the speed. Fits on all
     rows where the package stops at 100,000 n-grams a bucket. Costs two passes; memory two counts a bucket. Facts: the KL divergence
     from the target of all rows, of the best and of a random tenth (by n-grams) of 2,048 sampled rows, one count added to each bucket.
     """

@@ -111,6 +111,23 @@ def test_fast_and_sha256_rank_alike():
     assert spearmanr(fast, exact)[0] > 0.95
 
 
+@pytest.mark.parametrize(("length", "most"), [("mean", 0.25), ("chunk", 0.25)])
+def test_within_a_domain_the_length_says_little(length, most):
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{i}" for i in range(400)])
+    sizes = rng.integers(20, 600, 300)
+    near = rng.random(300) < 0.5  # of the target's domain; the words of the other half are others
+    rows = [" ".join(words[rng.integers(0 if one else 200, 200 if one else 400, size)]) for one, size in zip(near, sizes, strict=True)]
+    goal = [" ".join(words[rng.integers(0, 200, 100)]) for _ in range(100)]
+
+    plain, freed = (fitted(DSIR(length=kind), rows, goal)[0]["score"] for kind in ("none", length))
+
+    assert abs(spearmanr(plain[near], sizes[near])[0]) > 0.9  # the plain sum grows with the text
+    assert abs(spearmanr(freed[near], sizes[near])[0]) <= most
+
+
 @pytest.mark.parametrize("cuts", [(), (1, 2, 4), (0, 5)])
 def test_how_rows_were_cut_changes_nothing(cuts):
     whole, one = fitted(DSIR())
