@@ -39,11 +39,7 @@ def scores(tiny_language_model, tmp_path_factory):
     asked = [
         f"ask_llm:model={t5}",
         *(f"{name}:model={gpt2}" for name in ("perplexity", "leakage", "rds")),
-<<<<<<< HEAD
-        f"preselect:models={gpt2}+{llama}",
-=======
         f"preselect:models={gpt2}+{llama},buckets=4096",
->>>>>>> text3
     ]
     asked += ["quality:buckets=4096", "line_filters", "lexical", "dsir", "contamination", "near=rds", "got_d:iterations=20", "retrieval"]
     vectors = curate.embed(rows, out=place / "vectors", max_failures=1.0)
