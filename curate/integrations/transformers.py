@@ -132,7 +132,8 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
     """The cross-entropy of each of (m, words) logits, (m,), which are used up: nothing else of their size is made."""
     logits -= logits.amax(dim=1, keepdim=True)
     own = logits.gather(1, labels[:, None])[:, 0]
-    return logits.exp_().sum(dim=1).log_() - own
+    losses: Tensor = logits.exp_().sum(dim=1).log_() - own
+    return losses
 
 
 def _recording(compute: Callable[..., Any], recorder: Recorder, tokens: Tokens) -> Callable[..., Any]:
