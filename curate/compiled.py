@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from curate.rng import GAMMA, MIX_1, MIX_2
+
 WORTH: Final = 1 << 25  # characters after which numba's start, about a second, is won back
 SPACE, WORD, OTHER = 0, 1, 2
 KIND: Final = np.uint32(30)  # the bit of a table's entry from which on stands what the character is; below, its lower case
@@ -18,9 +20,6 @@ BASE: Final = np.uint64(0x9E3779B97F4A7C55)  # odd, so that it has an inverse mo
 INVERSE: Final = np.uint64(pow(int(BASE), -1, 1 << 64))
 
 _POINT: Final = np.uint32((1 << 30) - 1)
-_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)  # this and the next are splitmix64's
-_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2: Final = np.uint64(0x94D049BB133111EB)
 _27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
 
 Loop = Callable[..., int]
@@ -63,9 +62,9 @@ def runs(raw: Any, table: Any, words_only: bool, points: Any, start: Any, stop: 
     t = 0
     for r in range(run):
         begin, end, kind = start[r], start[r + 1], kinds[r]
-        z = (hashes[r + 1] - hashes[r]) * scale[r] + np.uint64(end - begin) * BASE + _GAMMA
-        z = (z ^ (z >> _30)) * _MIX_1
-        z = (z ^ (z >> _27)) * _MIX_2
+        z = (hashes[r + 1] - hashes[r]) * scale[r] + np.uint64(end - begin) * BASE + GAMMA
+        z = (z ^ (z >> _30)) * MIX_1
+        z = (z ^ (z >> _27)) * MIX_2
         start[t], stop[t], is_word[t], hashes[t] = begin, end, kind == WORD, z ^ (z >> _31)
         t += (kind == WORD) | ((kind == OTHER) & (not words_only))
     return t
@@ -86,9 +85,9 @@ def grams(tokens: Any, bounds: Any, n: int, hashes: Any, at: Any) -> int:
             else:
                 total = (total - tokens[i - n]) * INVERSE + tokens[i] * top
             if i - bounds[row] >= n - 1:
-                z = total + _GAMMA
-                z = (z ^ (z >> _30)) * _MIX_1
-                z = (z ^ (z >> _27)) * _MIX_2
+                z = total + GAMMA
+                z = (z ^ (z >> _30)) * MIX_1
+                z = (z ^ (z >> _27)) * MIX_2
                 hashes[g], at[g] = z ^ (z >> _31), i - n + 1
                 g += 1
     return g

@@ -10,9 +10,9 @@ import xxhash
 from numpy.typing import NDArray
 
 _BLOCK: Final = 1 << 16
-_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2: Final = np.uint64(0x94D049BB133111EB)
+GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
+MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+MIX_2: Final = np.uint64(0x94D049BB133111EB)
 
 
 def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -21,8 +21,8 @@ def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     >>> [hex(v) for v in splitmix64(np.array([0, 1], np.uint64))]
     ['0xe220a8397b1dcdaf', '0x910a2dec89025cc1']
     """
-    z = values + _GAMMA
-    for shift, factor in ((np.uint64(30), _MIX_1), (np.uint64(27), _MIX_2)):
+    z = values + GAMMA
+    for shift, factor in ((np.uint64(30), MIX_1), (np.uint64(27), MIX_2)):
         z ^= z >> shift
         z *= factor
     z ^= z >> np.uint64(31)
