@@ -119,7 +119,8 @@ def token_losses(logits: Tensor, labels: Tensor, *, shift: bool) -> Tensor:
     place = (aligned != IGNORED).flatten().nonzero()[:, 0]
     wanted, flat = aligned.flatten()[place], logits.flatten(0, 1)  # a view: models put their logits out in one piece
     step = max(1, (CACHED if logits.device.type == "cpu" else CHUNK) // words)
-    totals, counts = torch.zeros(2, len(labels), device=logits.device)
+    totals = torch.zeros(len(labels), device=logits.device)
+    counts = torch.zeros_like(totals)
     for part, label in zip(torch.split(place, step), torch.split(wanted, step), strict=True):
         row = part // tokens
         totals.index_add_(0, row, _losses(flat.index_select(0, part).float(), label))
@@ -132,8 +133,7 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
     """The cross-entropy of each of (m, words) logits, (m,), which are used up: nothing else of their size is made."""
     logits -= logits.amax(dim=1, keepdim=True)
     own = logits.gather(1, labels[:, None])[:, 0]
-    losses: Tensor = logits.exp_().sum(dim=1).log_() - own
-    return losses
+    return logits.exp_().sum(dim=1).log_() - own
 
 
 def _recording(compute: Callable[..., Any], recorder: Recorder, tokens: Tokens) -> Callable[..., Any]:

@@ -1,6 +1,11 @@
 """A transformers.Trainer is recorded while it trains as it always does."""
 
 import inspect
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -28,6 +33,10 @@ MEASURES = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "correct", "k
 
 @pytest.fixture
 def tokenised():
+    return rows_of_tokens()
+
+
+def rows_of_tokens():
     rng = np.random.default_rng(0)
     ids = rng.integers(5, WORDS, (N, 6))
     ids[:, 0] = 5 + np.arange(N)  # tells which row it is
@@ -271,3 +280,42 @@ def test_token_losses_are_mean_cross_entropies_however_they_are_cut(monkeypatch,
 
 def test_the_trainer_still_has_what_the_recording_leans_on():
     assert "_signature_columns" in inspect.getsource(Trainer._set_signature_columns_if_needed)
+
+
+def test_two_ranks_of_a_trainer_record_every_row(tmp_path, tokenised):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(curate.__file__).parents[1]), "MASTER_PORT": str(port)}
+    subprocess.run([sys.executable, __file__, str(tmp_path)], env=environment, check=True, timeout=300)
+
+    recorder = curate.Recorder(tmp_path / "run-two", labelled(tokenised), resume=True)
+    found = recorder._run.columns(["dynamics.loss"], 0, N)["dynamics.loss"]  # of a model that did not move
+    with torch.no_grad():
+        logits = without_dropout(classifier())(torch.tensor(tokenised["input_ids"])).logits
+    expected = nn.functional.cross_entropy(logits, torch.tensor(tokenised["labels"]), reduction="none")
+    np.testing.assert_allclose(found, np.stack([expected, expected], axis=1), rtol=1e-5)
+
+
+def without_dropout(model):
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return model
+
+
+def train_in_two_ranks(folder):
+    other = os.fork()  # what is imported by now serves both
+    rank = "0" if other else "1"
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
+    options = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "learning_rate": 0.0, "ddp_backend": "gloo"}
+    settings = {"use_cpu": True, "save_strategy": "no", "logging_strategy": "no", "report_to": [], "disable_tqdm": True}
+    arguments = TrainingArguments(str(folder / "trainer"), **options, **settings)
+    recorder = curate.Recorder(folder / "run-two", labelled(rows_of_tokens()))
+    record(Trainer(without_dropout(classifier()), arguments, train_dataset=rows_of_tokens()), recorder).train()
+    torch.distributed.destroy_process_group()
+    assert not other or os.waitpid(other, 0)[1] == 0
+
+
+if __name__ == "__main__":
+    train_in_two_ranks(Path(sys.argv[1]))
