@@ -138,8 +138,8 @@ class Job:
             if known not in (None, given):
                 raise OtherJobError(f'Store "{self.folder}" was made from another run than --run names. Use another --out.')
             known = given
-            if options.given():
-                running.plan_recipe(options, self.data, known)
+            if options != RunOptions():
+                running.require_same_recipe(options, self.data, given, self.given_runs[0].store.path)
             self.epochs = self.given_runs[0].epochs
         else:
             running.require_device(self.store.settled, device)
