@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/knn_shapley.py > benchmarks/results/knn_shapley.txt
 
-Needs pyDVL 0.10 in an environment of its own (it pins numpy below 2), with curate on its path. 1,437 rows and 360 targets of digits, 15 % of
-the rows' labels flipped, k = 10; exact values, nothing truncated. CPU seconds (`time.process_time`), one thread, the better of three, on
+Needs pyDVL 0.10 in an environment of its own (it pins numpy below 2), with curate on its path. 1,437 rows and 360 targets of digits, 15 %
+of the rows' labels flipped, k = 10; exact values, nothing truncated. CPU seconds (`time.process_time`), one thread, the better of three, on
 a shared machine.
 
 Result: the same values to 1e-18, pydvl 34 times as long (goal: 10). On the whole numbers that digits' pixels are, distances tie and the two
