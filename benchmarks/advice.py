@@ -1,50 +1,83 @@
-"""What `curate advise` says of real data: digits, a small network, and whether the learning curve foretells what was measured.
+"""What `curate advise` says of real data, and whether the learning curve foretells what was measured.
 
-    python benchmarks/advice.py --dir DIR --out benchmarks/results
+    python benchmarks/advice.py --dir DIR --out benchmarks/results [--fashion DIR_WITH_IDX_FILES] [--part digits|fashion]
 
-The bundled digits as vectors of 64 pixels: 1,000 rows to train on, the other 442 to test (a seeded permutation), the default network
-for vectors, CCS on AUM at seven sizes with random rows of each, 3 seeds, once 60 and once 300 steps of 32 rows. advice_digits.txt holds
-what the command prints at both computes, advice_digits.png its picture. Run again with the same --dir, it goes on.
+Digits: the bundled ones as vectors of 64 pixels, 1,000 rows to train on, the other 442 to test (a seeded permutation), the default network
+for vectors, CCS on AUM at seven sizes with random rows of each, 3 seeds, once 60 and once 300 steps of 32 rows. Fashion-MNIST: the first
+10,000 train rows, 5,000 test rows, the small ConvNet of online.py, CCS on AUM at four sizes with random rows of each, 3 seeds, 640 steps of
+100 rows. advice_NAME.txt holds what the command prints at each compute, advice_NAME.png its picture. Run again with the same --dir, it
+goes on.
 """
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from online import RATE, ROWS, TEST_ROWS
+from planted_noise import read_idx
 
 import curate
 from curate.terminal import advice_lines
-
-BUDGETS = (5, 8, 12, 20, 30, 50, 70)
-STEPS = (60, 300)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--fashion", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--part", choices=["digits", "fashion"], action="append")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    started = time.process_time()
+    for part in arguments.part or ["digits", "fashion"]:
+        {"digits": digits, "fashion": fashion}[part](arguments)
+
+
+def digits(arguments: argparse.Namespace) -> None:
     data, test = split()
-    scores = curate.score(data, ["aum"], out=arguments.dir / "scores")
-    chosen = {f"ccs-{share}": curate.select(data, scores, sampler="ccs", by="aum", budget=f"{share}%") for share in BUDGETS}
-    made = [curate.compare(data, chosen, test=test, seeds=3, steps=steps, out=arguments.dir / f"{steps}-steps") for steps in STEPS]
-    spent = time.process_time() - started
-    text = [
-        f"Digits as vectors, {len(data):,} rows to train on, {len(test[0]):,} to test; {spent:.0f} CPU seconds in this run, shared machine."
-    ]
-    for steps in STEPS:
-        found = curate.advise(made, steps=steps, out=arguments.out / "advice_digits.png")
+    what = f"Digits as vectors, {len(data):,} rows to train on, {len(test[0]):,} to test"
+    advise("digits", what, data, test, arguments.dir, arguments.out, budgets=(5, 8, 12, 20, 30, 50, 70), steps=(60, 300))
+
+
+def fashion(arguments: argparse.Namespace) -> None:
+    data = curate.load(tuple(part[:ROWS] for part in read_idx(arguments.fashion, "train")))
+    test = tuple(part[:TEST_ROWS] for part in read_idx(arguments.fashion, "t10k"))
+    what = f"Fashion-MNIST, the first {len(data):,} train rows, {TEST_ROWS:,} test rows, a small ConvNet"
+    model = {"model": f"{Path(__file__).with_name('online.py')}:build_model", "lr": RATE, "batch_size": 100}
+    folder = arguments.dir / "fashion"
+    advise("fashion", what, data, test, folder, arguments.out, budgets=(4, 11, 30, 60), steps=(640,), **model)
+
+
+def advise(
+    name: str,
+    what: str,
+    data: curate.Dataset,
+    test: Any,
+    folder: Path,
+    out: Path,
+    *,
+    budgets: Sequence[int],
+    steps: Sequence[int],
+    **options: Any,
+) -> None:
+    """Compares CCS and random rows at both computes, and writes down what is advised there."""
+    started = time.process_time()
+    scores = curate.score(data, ["aum"], out=folder / "scores", **options)
+    chosen = {f"ccs-{share}": curate.select(data, scores, sampler="ccs", by="aum", budget=f"{share}%") for share in budgets}
+    made = [curate.compare(data, chosen, test=test, seeds=3, steps=many, out=folder / f"{many}-steps", **options) for many in steps]
+    text = [f"{what}; {time.process_time() - started:.0f} CPU seconds in this run, shared machine."]
+    for many in steps:
+        found = curate.advise(made, steps=many, out=out / f"advice_{name}.png")
         text += ["", advice_lines(found, None)]
     check = found["check"]
     off = check["foretold"]["value"] / check["measured"] - 1
     covered = check["foretold"]["low"] <= check["measured"] <= check["foretold"]["high"]
     text += ["", f"The foretold error is {off:+.0%} off the measured one, and the interval {'covers' if covered else 'misses'} it."]
     print("\n".join(text))
-    (arguments.out / "advice_digits.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+    (out / f"advice_{name}.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 def split() -> tuple[curate.Dataset, tuple[np.ndarray, np.ndarray]]:

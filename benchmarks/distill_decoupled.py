@@ -3,8 +3,8 @@
     python benchmarks/distill_decoupled.py --data DIR_WITH_IDX_FILES --dir DIR --out benchmarks/results/distill_decoupled.txt
 
 10 images a class; four small teachers with batch norm, trained once for all methods. Sets are tested on an MLP and a vision transformer,
-which no teacher is, and on a ConvNet with instance norm, equal steps for all. A single teacher is that of the committee whose own
-accuracy is highest (start=real, as SRe2L++ has it), so that committee and single teacher differ in who votes alone.
+which no teacher is, and on a ConvNet with instance norm, equal steps for all. A single teacher is that of the committee which is best on
+train rows that nothing else sees (start=real, as SRe2L++ has it), so that committee and single teacher differ in who votes alone.
 INFER is tested beside random real rows of as many bytes, and beside the real rows that it starts from, without its compensators.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from distill_fashion import LABEL, RECIPE, fashion
+from distill_fashion import LABEL, RECIPE, fashion, held_out
 from torch import Tensor
 
 from curate import png
@@ -55,7 +55,7 @@ def main() -> None:
         "",
         f"  {'':<30} {'bytes':>9} {'labels':>7}  " + " ".join(f"{name:>12}" for name in TESTED) + f"  {'unseen':>6}",
     ]
-    for one in table(data, test, labels, arguments.out.parent):
+    for one in table(data, held_out(arguments.data, data), test, labels, arguments.out.parent):
         lines.append(one)
         print(one, flush=True)
         arguments.out.write_text("\n".join(lines) + "\n")
@@ -63,12 +63,12 @@ def main() -> None:
     arguments.out.write_text("\n".join(lines) + "\n")
 
 
-def table(data: Images, test: Tensor, labels: Tensor, out: Path) -> Iterator[str]:
+def table(data: Images, held: tuple[Tensor, Tensor], test: Tensor, labels: Tensor, out: Path) -> Iterator[str]:
     names = CVDD().teachers
     with Silent().task("teachers", 0) as task:
-        worth = {name: accuracy(squeeze(name, data, Squeeze(OPTIONS["teacher_epochs"]), SEED, task), test, labels) for name in names}
+        worth = {name: accuracy(squeeze(name, data, Squeeze(OPTIONS["teacher_epochs"]), SEED, task), *held) for name in names}
     best = max(worth, key=lambda name: worth[name])
-    yield "  teachers: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in worth.items())
+    yield "  teachers, on held-out rows: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in worth.items())
     methods = {
         f"sre2l from noise, {best}": SRe2L(teacher=best, **OPTIONS),
         f"sre2l from real, {best}": SRe2L(teacher=best, start="real", **OPTIONS),

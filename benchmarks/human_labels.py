@@ -6,7 +6,7 @@
 CIFAR-10N: the majority of three people's labels; an error is where it differs from the label of CIFAR-10 itself. The first command audits
 the rows (a linear probe and the neighbours, on pixels), then trains the default ConvNet on the human labels, joins AUM, data map and
 the neighbours as `curate report --issues` does, and counts the errors among the 100 likeliest; human_cifar.png shows ten of them.
-GoEmotions has several labels a row and no truth: human_goemotions.txt lists the 40 likeliest, to be judged by eye, beside 40 at random.
+GoEmotions has several labels a row and no truth: human_goemotions.txt lists the 100 likeliest, to be judged by eye, beside 100 at random.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from curate.index.linear_probe import out_of_fold_sets
 from curate.label_issues import set_issues
 from curate.stages.auditing import audit
 
+EYED = 100  # rows of either kind
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -75,6 +76,10 @@ def images(arguments: argparse.Namespace) -> list[str]:
     listed = read(issues)
     right = [clean[int(line["row"])] == NAMES.index(line["suggested"]) for line in listed[:100] if wrong[int(line["row"])]]
     lines.append(f"\nOf the errors among the first 100 of {issues.name} the suggested label is right for {np.mean(right):.0%}.")
+    lines += ["", f"the ten likeliest: {'people':<12}{'suggested':<12}CIFAR-10"]
+    lines += [
+        f"row {line['row']:>6}{'':>9}{line['given']:<12}{line['suggested']:<12}{NAMES[clean[int(line['row'])]]}" for line in listed[:10]
+    ]
     draw(data, clean, listed[:10], arguments.out / "human_cifar.png")
     print("\n".join(lines))
     return lines
@@ -142,7 +147,7 @@ def texts(folder: Path, store: Path) -> list[str]:
     again = set_issues(data.label_sets, probs)
     assert (again.is_plain == issues.is_plain).all(), "the audit's own"
     codes = np.array([int(name) for name in issues.sets.names])
-    for title, rows in (("likeliest", issues.rows[:40]), ("random", np.random.default_rng(0).choice(len(data), 40, replace=False))):
+    for title, rows in (("likeliest", issues.rows[:EYED]), ("random", np.random.default_rng(0).choice(len(data), EYED, replace=False))):
         lines += ["", f"{title}: the labels, and what the list would add"]
         for row in rows.tolist():
             sure = ~issues.sets.member[row] & (probs[row] > 0.9) if title == "likeliest" else np.zeros(len(codes), bool)

@@ -105,7 +105,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pt.is_nested(arrow):
         raise ColumnError(
             f'Column "{name}" holds {arrow}, several labels a row; one class a row is expected. Name another with --label; '
-            "`curate audit` finds wrong labels among several a row."
+            "`curate audit`, and the scorer `confident_sets`, find wrong labels among several a row."
         )
     if pt.is_dictionary(arrow):
         return _plain(column.cast(arrow.value_type), name)

@@ -29,8 +29,9 @@ class Shard(Mapping[str, Array]):
     """A range of rows with the signal columns that a scorer asked for in `requires`.
 
     `shard["dynamics.loss"]` is (n, epochs) float32; `"eval.loss@3"` is that column after epoch 3, (n,); `"probs.final"` is
-    (n, classes) float32; `"label"` is (n,) int64. `rows` are the positions in the source, (n,) int64; `seed` is that of the
-    run at hand. Arrays are read-only and may be memory-mapped.
+    (n, classes) float32; `"label"` is (n,) int64; `"label_sets"` is (n, classes) int8, 1 where the row bears the class and -1
+    throughout where its list is missing. `rows` are the positions in the source, (n,) int64; `seed` is that of the run at hand.
+    Arrays are read-only and may be memory-mapped.
     """
 
     def __init__(self, rows: Rows, columns: Columns, seed: int = 0) -> None:

@@ -163,6 +163,7 @@ def signals_of(requires: Sequence[str], epochs: int, n: int) -> dict[str, Array]
         **{name: _swept(name, n) for name in requires if name.startswith(("swept.", "target.swept."))},
         "target.label": _labels(n)[::-1].copy(),
         "label": _labels(n),
+        "label_sets": (_uniform("label_sets", n, _CLASSES) < 0.4).astype(np.int8),
         "content": (np.arange(n) // 2).astype(np.uint64),
         "embedding": _normal("embedding", n, _DIMENSION).astype(np.float32),
         "question": np.array([f"what does row {row} say?" for row in range(n)]),
@@ -311,7 +312,7 @@ def _named(name: str, known: Mapping[str, Array], epochs: int) -> Array:
     if base not in known or base.endswith(".probs"):
         raise UnknownNameError(
             f'The kit has no synthetic signal "{name}".{did_you_mean(base, known)} It knows dynamics.X and eval.X with X of '
-            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, content, embedding, text, question, answer, "
+            f"{', '.join(SIGNALS)}, and probs.final, probs.oos, swept.X, label, label_sets, content, embedding, text, question, answer, "
             "and of these behind the label those of the target, target.X, and target.swept.X."
         )
     if not at:

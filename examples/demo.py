@@ -28,7 +28,7 @@ COMMANDS = (
     f"select {DATA} --scores demo/scores --sampler ccs:beta=0.05 --by aum --per-class proportional --budget 30% --out demo/subset",
     "export demo/subset --format arrow --out demo/arrow",
     "map demo/scores -o demo/map.png",
-    f"compare {DATA} demo/subset --seeds 3 --steps 200 --batch-size 128 --lr 0.1 --scores demo/scores --out demo/comparison",
+    f"compare {DATA} demo/subset --seeds 3 --steps 200 --batch-size 128 --lr 0.1 --scores demo/scores --workers 2 --out demo/comparison",
     f"report demo/scores --data {DATA} --selection demo/subset --comparison demo/comparison -o demo/report.html",
 )
 

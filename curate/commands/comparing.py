@@ -22,6 +22,7 @@ from curate.terminal import comparison_lines, progress_for
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to make or go on with.")
 @training
 @click.option("--device", default="auto", show_default=True)
+@click.option("--workers", type=int, metavar="N", help="Processes that train; default one, or one a core where the training is long.")
 @click.option("--overwrite", is_flag=True, help="Start anew.")
 @reading
 @talking

@@ -48,6 +48,6 @@ def distill(data: str, as_json: bool, quiet: bool, dry_run: bool, networks: str 
 
 def _plan_lines(planned: dict[str, Any]) -> str:
     options = [[name, value] for name, value in planned["options"].items()]
-    head = f"{planned['method']}: {planned['ipc']} images a class from {planned['rows']:,} rows"
+    head = f"{planned['method']}: {planned['ipc']} image{'s' if planned['ipc'] > 1 else ''} a class from {planned['rows']:,} rows"
     cost = f"about {planned['seconds']:,.0f} s and {planned['memory'] / 1e6:,.0f} MB of memory; then the tests"
     return "\n".join([head, cost, "", columns(options, ["option", "value"])])

@@ -65,7 +65,7 @@ def read_images(data: Dataset, device: torch.device, progress: Progress, image_s
             f'Some images of "{data.source}" are grey and some are in colour ({", ".join(sorted(modes))}); one kind is expected. '
             "Convert them all to L or all to RGB."
         )
-    if modes & {"RGBA", "LA"}:
+    if modes & {"RGBA", "LA"} and like is None:
         progress.note(f'The images of "{data.source}" have an alpha channel ({", ".join(sorted(modes))}), which is left out.')
     height, width = inputs.shape[1:]
     if len(sizes) == 1 and sizes[0] != (width, height) and like is None:

@@ -176,6 +176,8 @@ def match(
                 save(state, _kept(folder, state.iteration))
             if state.iteration % SAVE_EVERY == 0 or state.iteration == plan.iterations:
                 save(state, file)
+    if torch.equal(state.synthetic.images, start.images):
+        progress.note(_stood_still(state, plan))
     return _outcome(state, plan)
 
 
@@ -299,6 +301,14 @@ def _first_state(network: Network, experts: Experts, plan: Plan, start: Syntheti
         finite = [value for value in (float(probe.abs().max()) for probe in probes) if math.isfinite(value) and value > 0]
         state.image_rate = PIXEL_STEP * len(finite) / sum(finite) if finite else 1.0
     return state
+
+
+def _stood_still(state: State, plan: Plan) -> str:
+    return (
+        f"The images are still those that matching began with: in all {plan.iterations} iterations every segment left more than "
+        f"{plan.limit:g} of its way undone ({float(state.losses.min()):.3g} at best), and such do not count. "
+        "Students overshoot: use a smaller rate, or a longer span."
+    )
 
 
 def _restored(back: State, state: State, progress: Progress) -> State:

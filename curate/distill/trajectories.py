@@ -35,15 +35,16 @@ class AbstractTrajectories(ABC):
 
     `experts` networks are trained for `epochs` epochs (of `epoch_rows` images at most) at `expert_rate` in batches of `expert_batch`.
     Students start at an epoch within `window`: first+end is first … end-1; first+end+last+over lets the end grow to `last` within `over`
-    iterations. They take `steps` steps at `rate`, which is learned, in batches of `batch` (0: all), to the expert `span` epochs later.
+    iterations. They take `steps` steps at `rate`, which is learned, in batches of `batch` (0: all), to the expert `span` epochs later;
+    unless told, `rate` starts no higher than makes their steps as long, in sum, as the expert's, which matters for a few hundred rows.
     `iterations` of `segments` such stretches side by side. `image_rate` and `rate_rate` are the learning rates of images and `rate`.
     `engine`: adjoint, unrolled (the same gradient a third faster, with memory for every step) or truncated (TESLA's); unless told, unrolled
     where its graph takes less than `GRAPH_BYTES` (1 GB), else adjoint. `augment` is a DSA strategy, "none" for none.
     `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the
     set, at the learned rate times `train_scale` and with momentum .9, which makes steps ten times as long as the students' were. The
-    official protocol has 1; for fewer than five small images a class we have .1: learned labels leave a slope everywhere, on which long
-    steps never come to rest. With `checks` a tenth of the rows is held back from experts and images, and of so many points on the way,
-    the end among them, that one is handed over whose networks do best on it; 0 takes the last.
+    official protocol has 1; small grey images have .3, but for DATM with five a class or more: learned labels of a few images leave a
+    slope everywhere, on which long steps never come to rest. With `checks` a tenth of the rows is held back from experts and images, and
+    of so many points on the way, the end among them, that one is handed over whose networks do best on it; 0 takes the last.
     """
 
     experts: int | None = None
@@ -123,6 +124,8 @@ class AbstractTrajectories(ABC):
         filled = {f.name: getattr(row, f.name) for f in fields(self) if getattr(self, f.name) is None and hasattr(row, f.name)}
         strategy = strategy_for(self.augment, shape[0]) if self.augment is not None or min(shape[1:]) > 12 else ""
         settled = replace(self, **filled, augment=strategy or "none", engine=self.engine or "unrolled")
+        if self.rate is None:
+            settled = replace(settled, rate=min(row.rate, settled._even_rate(len(data.images))))
         if self.engine is None and settled._memory(data, ipc) > GRAPH_BYTES:
             settled = replace(settled, engine="adjoint")
         settled._check_span()
@@ -263,6 +266,13 @@ class AbstractTrajectories(ABC):
                 "epoch_rows or steps would be faster."
             )
         return replace(self, experts=experts, iterations=iterations)
+
+    def _even_rate(self, n: int) -> float:
+        """The rate at which a student's steps add up to what those of `span` epochs of an expert on n rows do."""
+        s = _settled(self)
+        length = min(s["epoch_rows"] or n, n)
+        rate: float = s["expert_rate"] * math.ceil(length / s["expert_batch"]) * s["span"] / s["steps"]
+        return rate
 
     def _memory(self, data: RealImages, ipc: int) -> int:
         s, plan, size = _settled(self), self.plan(), self._network(data).size

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.index.kmeans import assign, default_clusters, kmeans
-from curate.index.vectors import Vectors, as_vectors, squared_distances, typical_distance, unit
+from curate.index.vectors import Vectors, as_vectors, spread_of, squared_distances, sums_of, unit
 from curate.protocols import Array, Rows
 from curate.rng import KeyedRandom
 from curate.topk import top_k
@@ -24,19 +24,32 @@ _BLOCK: Final = 1024
 def report(matrix: Array, picked: Rows, candidates: Rows, weights: NDArray[np.float64], rng: KeyedRandom) -> dict[str, Any]:
     """The measures of `picked` under "kept" and of as many candidates drawn at random under "random"; vectors count by direction.
 
-    `matrix` holds the vectors of all rows, (n, d); only those used are read. What stands for all is a probe of at most 5,000 candidates,
-    fewer where many rows are picked. Memory 4·d bytes a picked row and as much again; a few seconds at most for any size.
+    `matrix` holds the vectors of all rows, (n, d); only those used are read, a block at a time. What stands for all is a probe of at most
+    5,000 candidates, fewer where many rows are picked. Memory 16 bytes a candidate; a few seconds up to a million picked rows.
     """
     probe_size = min(len(candidates), PROBE, max(500, PAIRS // max(1, len(picked))))
     probe = _read(matrix, candidates[np.sort(_drawn(candidates, probe_size, rng.child("probe")))])
     clusters = kmeans(probe, min(100, default_clusters(len(probe))), rng.child("clusters")).centroids
     random = candidates[np.sort(_drawn(candidates, len(picked), rng.child("random")))]
-    kept = measures(probe, _read(matrix, picked), clusters) | {"effective_share": _effective(weights)}
-    by_chance = measures(probe, _read(matrix, random), clusters) | {"effective_share": 1.0}
+    kept = measures(probe, _Chosen(matrix, picked), clusters) | {"effective_share": _effective(weights)}
+    by_chance = measures(probe, _Chosen(matrix, random), clusters) | {"effective_share": 1.0}
     return {"probe": len(probe), "clusters": len(clusters), "kept": _rounded(kept), "random": _rounded(by_chance)}
 
 
-def measures(probe: Vectors, picked: Vectors, centroids: Vectors) -> dict[str, float]:
+class _Chosen:
+    """Some rows of a matrix, of length 1, read as they are asked for."""
+
+    def __init__(self, matrix: Array, rows: Rows) -> None:
+        self._matrix, self._rows = matrix, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, places: slice | Rows) -> Vectors:
+        return _read(self._matrix, self._rows[places])
+
+
+def measures(probe: Vectors, picked: Vectors | _Chosen, centroids: Vectors) -> dict[str, float]:
     """Of unit vectors: how the picked rows stand for the probe.
 
     `radius` is the distance of the probe's row that is farthest from any picked one, `distance` the mean; `coverage` the share of the
@@ -46,16 +59,55 @@ def measures(probe: Vectors, picked: Vectors, centroids: Vectors) -> dict[str, f
     """
     k = min(NEIGHBOURS, len(probe) - 1)
     balls = radii(probe, k) if k else np.zeros(len(probe), np.float32)
-    nearest, inside = _nearest(probe, picked, balls)
+    nearest, inside = np.full(len(probe), np.inf, np.float32), 0
+    sizes, total, square = np.zeros(len(centroids), np.int64), np.zeros(probe.shape[1]), 0.0
+    some = np.arange(0, len(picked), _stride(len(picked)))
+    alike = _Alike(picked[some], some)
+    for start in range(0, len(picked), _BLOCK):
+        block = picked[start : start + _BLOCK]
+        gaps = squared_distances(block, probe)
+        gaps[gaps < _ROUNDING] = 0
+        inside += int(np.count_nonzero(gaps < balls))
+        np.minimum(nearest, gaps.min(axis=0), out=nearest)
+        sizes += np.bincount(assign(block, centroids)[0], minlength=len(centroids))
+        own, own_square = sums_of([block], probe.shape[1])
+        total, square = total + own, square + own_square
+        alike.meet(block, start)
     return {
         "coverage": float(np.mean((nearest < balls) | (nearest == 0))),
         "density": float(inside / (max(k, 1) * len(picked))),
         "radius": float(np.sqrt(nearest.max())),
         "distance": float(np.sqrt(nearest).mean(dtype=np.float64)),
-        "clusters": entropy(np.bincount(assign(picked, centroids)[0], minlength=len(centroids))),
-        "near_equal": _near_equal(picked),
-        "spread": typical_distance(picked),
+        "clusters": entropy(sizes),
+        "near_equal": alike.share,
+        "spread": spread_of(total, square, len(picked)),
     }
+
+
+class _Alike:
+    """Whether some of the picked rows, at `places` among them, have another that is nearly equal."""
+
+    def __init__(self, vectors: Vectors, places: Rows) -> None:
+        self._vectors, self._places = vectors, places
+        self._found = np.zeros(len(places), bool)
+
+    def meet(self, block: Vectors, start: int) -> None:
+        """The picked rows from `start` on."""
+        for first in range(0, len(self._vectors), _BLOCK):
+            cosine = self._vectors[first : first + _BLOCK] @ block.T
+            places = self._places[first : first + _BLOCK] - start
+            inside = np.flatnonzero((places >= 0) & (places < len(block)))
+            cosine[inside, places[inside]] = -1  # itself
+            self._found[first : first + _BLOCK] |= (cosine >= NEAR).any(axis=1)
+
+    @property
+    def share(self) -> float:
+        return float(self._found.sum() / max(1, len(self._found)))
+
+
+def _stride(n: int) -> int:
+    """Every which of n picked rows is compared with all others."""
+    return max(1, -(-n // max(500, min(PROBE, PAIRS // max(1, n)))))
 
 
 def prdc(real: Vectors, fake: Vectors, k: int) -> dict[str, float]:
@@ -108,32 +160,7 @@ def entropy(counts: Array) -> float:
     return abs(float(-(p * np.log(p)).sum() / np.log(len(counts))))
 
 
-def _nearest(probe: Vectors, picked: Vectors, balls: Vectors) -> tuple[Vectors, int]:
-    """Each probe row's squared distance to the nearest picked one, and how many (probe, picked) pairs lie within the probe's ball."""
-    found = np.full(len(probe), np.inf, np.float32)
-    inside = 0
-    for start in range(0, len(picked), _BLOCK):
-        gaps = squared_distances(picked[start : start + _BLOCK], probe)
-        gaps[gaps < _ROUNDING] = 0
-        inside += int(np.count_nonzero(gaps < balls))
-        np.minimum(found, gaps.min(axis=0), out=found)
-    return found, inside
-
-
 _ROUNDING: Final = np.float32(1e-6)  # of squared distances between unit vectors in float32
-
-
-def _near_equal(picked: Vectors) -> float:
-    """The share of rows with another one nearly equal to them, of all against at most a probe of them."""
-    step = max(1, -(-len(picked) // max(500, min(PROBE, PAIRS // max(1, len(picked))))))
-    chosen = np.arange(0, len(picked), step)
-    found = 0
-    for start in range(0, len(chosen), _BLOCK):
-        rows = chosen[start : start + _BLOCK]
-        cosine = picked[rows] @ picked.T
-        cosine[np.arange(len(rows)), rows] = -1
-        found += int(np.count_nonzero((cosine >= NEAR).any(axis=1)))
-    return found / max(1, len(chosen))
 
 
 def _read(matrix: Array, rows: Rows) -> Vectors:

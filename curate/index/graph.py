@@ -17,7 +17,7 @@ from curate.index import indexes, kept
 from curate.index.indexes import Kind
 from curate.index.kept import keeping
 from curate.index.neighbours import nearest_by_distance
-from curate.index.vectors import Vectors, squared_distances
+from curate.index.vectors import Placed, Vectors, finite_rows, squared_distances
 from curate.locks import locked
 from curate.store import as_arrow, as_numpy, read_arrow, write_arrow
 
@@ -45,15 +45,14 @@ class Graph:
         return Graph(self.rows[:, :k], self.distance[:, :k])
 
 
-def graph_of(vectors: NDArray[Any], k: int = WIDTH, kind: Kind = "auto") -> Graph:
+def graph_of(vectors: NDArray[Any] | Placed, k: int = WIDTH, kind: Kind = "auto") -> Graph:
     """The k nearest others of each row of vectors, (n, d), fewer where rows are fewer; exact up to 100,000 rows, see `nearest_by_distance`.
 
     Within `kept.keeping` it comes from a file for these very vectors, whoever made it, and goes to one, at least 16 wide: an Arrow file,
     "neighbours-…", of columns `neighbour` and `distance` for the rows that have a vector, 8 bytes a neighbour. Samplers and scorers that
     place rows alike thus share one.
     """
-    known = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-    there = np.ascontiguousarray(vectors[known] if len(known) < len(vectors) else vectors, np.float32)
+    there, known = _there(vectors)
     k = min(k, max(0, len(there) - 1))
     chosen = indexes.plan(len(there), there.shape[1], kind)
     narrow = (k,) if chosen.kind in _ALL_BY_K else ()
@@ -65,6 +64,14 @@ def graph_of(vectors: NDArray[Any], k: int = WIDTH, kind: Kind = "auto") -> Grap
         found = Graph(*nearest_by_distance(there, k if file is None or narrow else min(max(k, WIDTH), len(there) - 1), kind))
         _write(file, found)
     return _spread(found.nearest(k), known, len(vectors))
+
+
+def _there(vectors: NDArray[Any] | Placed) -> tuple[Placed, NDArray[np.int64]]:
+    """The rows that have a vector, copied only where some have none, and which they are."""
+    if isinstance(vectors, Placed):
+        return vectors, np.arange(len(vectors))
+    known = np.flatnonzero(finite_rows(vectors))
+    return Placed(vectors[known] if len(known) < len(vectors) else vectors, "euclidean"), known
 
 
 _ALL_BY_K: Final = ("ivfpq", "hnsw")  # indexes that look further for more neighbours, so that the first are not those of fewer

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from curate.disk import checksum, write_whole
 from curate.errors import OptionError
-from curate.index.vectors import Vectors
+from curate.index.vectors import Placed, Vectors
 from curate.protocols import Rows
 from curate.rng import KeyedRandom
 
@@ -22,7 +22,7 @@ A_CODE: Final = 256  # rows that a place of a product code is trained on
 LINKS: Final = 32  # of HNSW
 GPU_MOST: Final = 2048  # neighbours, and cells searched, that FAISS allows on a GPU
 _BLOCK: Final = 65_536  # rows added at a time
-_FEW_BYTES: Final = 48 << 30  # of vectors, beyond which codes stand for them
+_FEW_BYTES: Final = 8 << 30  # of vectors, beyond which codes stand for them
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class Index:
         self._on_gpu: Any = None
 
     @classmethod
-    def build(cls, vectors: NDArray[Any], chosen: Plan) -> "Index":
+    def build(cls, vectors: NDArray[Any] | Placed, chosen: Plan) -> "Index":
         """Of all rows. They may be memory-mapped, of float16 too: beside the index a block of them is in memory at a time."""
         index = cls.trained(vectors, chosen)
         index.add(vectors)
         return index
 
     @classmethod
-    def trained(cls, vectors: NDArray[Any], chosen: Plan) -> "Index":
+    def trained(cls, vectors: NDArray[Any] | Placed, chosen: Plan) -> "Index":
         """Without rows. Trained on a keyed sample, never a stride: data often come in an order that repeats."""
         import faiss
 
@@ -107,16 +107,17 @@ class Index:
         copy.reset()
         return Index(copy, self.plan)
 
-    def add(self, vectors: NDArray[Any]) -> None:
-        """Rows behind those that are there."""
+    def add(self, vectors: NDArray[Any] | Placed, first: int = 0, stop: int | None = None) -> None:
+        """Rows `first` to `stop`, all unless told, behind those that are there."""
         import faiss
 
         threads = faiss.omp_get_max_threads()
         if self.plan.kind == "hnsw":
             faiss.omp_set_num_threads(1)  # links depend on who comes first
         try:
-            for start in range(0, len(vectors), _BLOCK):
-                self._index.add(np.ascontiguousarray(vectors[start : start + _BLOCK], np.float32))
+            last = len(vectors) if stop is None else stop
+            for start in range(first, last, _BLOCK):
+                self._index.add(np.ascontiguousarray(vectors[start : min(start + _BLOCK, last)], np.float32))
         finally:
             faiss.omp_set_num_threads(threads)
         self._on_gpu = None
@@ -164,12 +165,17 @@ class Index:
         write_whole(path, lambda temporary: faiss.write_index(self._index, str(temporary)))
         write_whole(_sum(path), lambda temporary: temporary.write_text(checksum(path)))
 
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Whether a file is there, and as it was saved."""
+        return path.is_file() and _sum(path).is_file() and _sum(path).read_bytes() == checksum(path).encode()
+
     @classmethod
     def open(cls, path: Path, chosen: Plan, *, mapped: bool = False) -> "Index | None":
         """The index in a file, or None where there is none, or a damaged one: it can be built anew. `mapped` leaves the rows on disk."""
         import faiss
 
-        if not path.is_file() or not _sum(path).is_file() or _sum(path).read_bytes() != checksum(path).encode():
+        if not cls.is_whole(path):
             return None
         try:
             index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import xxhash
 
-from curate.index.vectors import Vectors
+from curate.index.vectors import BLOCK, Placed, Vectors
 
 WORTH: Final = 5000  # rows from which finding neighbours anew takes longer than reading a file
 
@@ -43,11 +43,13 @@ def note(text: str) -> None:
         keeper.notes.append(text)
 
 
-def place(kind: str, vectors: Vectors, *facts: object) -> Path | None:
+def place(kind: str, vectors: Vectors | Placed, *facts: object) -> Path | None:
     """The file for what follows from these vectors and facts; None where nothing is kept."""
     keeper = _KEEPER.get()
     if keeper is None or keeper.folder is None or len(vectors) < WORTH:
         return None
-    digest = xxhash.xxh3_128(np.ascontiguousarray(vectors).data.cast("B"))
+    digest = xxhash.xxh3_128()
+    for start in range(0, len(vectors), BLOCK):
+        digest.update(np.ascontiguousarray(vectors[start : start + BLOCK]).data.cast("B"))
     digest.update("\0".join(map(str, (vectors.shape, *facts))).encode())
     return keeper.folder / f"{kind}-{digest.hexdigest()}"

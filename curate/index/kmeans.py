@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import OptionError
-from curate.index.vectors import BLOCK, Vectors, squared_norms, unit
+from curate.index.vectors import BLOCK, Placed, Vectors, mean_of, squared_norms, unit
 from curate.protocols import Rows
 from curate.rng import KeyedRandom
 
@@ -53,13 +53,14 @@ def default_clusters(n: int) -> int:
     return math.isqrt(max(n, 1) - 1) + 1
 
 
-def kmeans(vectors: Vectors, clusters: int, rng: KeyedRandom, *, iterations: int = 25, spherical: bool = False) -> Clusters:
+def kmeans(vectors: Vectors | Placed, clusters: int, rng: KeyedRandom, *, iterations: int = 25, spherical: bool = False) -> Clusters:
     """`clusters` clusters of the rows (as many as there are rows, if that is fewer), deterministic for one seed.
 
     Trained on at most 256 rows a cluster, drawn by key, then every row is assigned. Rounds end when the inertia falls by less than
     1e-4 of itself. A cluster that loses its rows begins anew at a row far from its own centroid (FAISS splits a large one with a nudge,
     which loops where many rows are equal). `spherical` takes unit vectors and keeps centroids at length 1. The assignment, which is nearly
-    all of the cost, is FAISS's where installed: 2·n·K·d a round; memory a copy of the rows trained on.
+    all of the cost, is FAISS's where installed: 2·n·K·d a round; memory a copy of the rows trained on; the others are read
+    a block at a time.
 
     >>> rows = np.array([[0, 0], [0, 1], [9, 0], [9, 1]], np.float32)
     >>> kmeans(rows, 2, KeyedRandom(0, "kmeans")).square.tolist()
@@ -70,14 +71,14 @@ def kmeans(vectors: Vectors, clusters: int, rng: KeyedRandom, *, iterations: int
     if not len(vectors):
         raise OptionError("No rows to cluster; there must be one at least.")
     clusters = min(clusters, len(vectors))
-    shift = np.zeros(vectors.shape[1], np.float32) if spherical else vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    shift = np.zeros(vectors.shape[1], np.float32) if spherical else mean_of(vectors)
     sample = vectors[_drawn(len(vectors), A_CENTROID * clusters, rng.child("train"))] - shift
     centroids = _trained(sample, plus_plus(sample, clusters, rng), iterations, spherical)
     of, square = assign(vectors, centroids + shift, shift)
     return Clusters(centroids + shift, of, square)
 
 
-def assign(vectors: Vectors, centroids: Vectors, shift: Vectors | None = None) -> tuple[Rows, Vectors]:
+def assign(vectors: Vectors | Placed, centroids: Vectors, shift: Vectors | None = None) -> tuple[Rows, Vectors]:
     """The nearest centroid of each row, (n,) int64, ties to the lower one, and the squared distance from it, (n,) float32.
 
     `shift` is taken off both first, block by block: near the mean squares do not cancel.

@@ -5,13 +5,13 @@ from typing import Literal
 import numpy as np
 
 from curate.errors import OptionError
-from curate.index.vectors import BLOCK, Vectors, squared_norms
+from curate.index.vectors import BLOCK, Placed, Vectors, squared_norms
 from curate.protocols import Array
 
 Kind = Literal["self", "supervised"]
 
 
-def class_means(vectors: Vectors, labels: Array) -> Vectors:
+def class_means(vectors: Vectors | Placed, labels: Array) -> Vectors:
     """The mean of every class, (classes, d), summed in float64; a class without rows lies at 0.
 
     >>> class_means(np.float32([[0, 0], [2, 0], [5, 5]]), np.array([0, 0, 1])).tolist()
@@ -21,7 +21,7 @@ def class_means(vectors: Vectors, labels: Array) -> Vectors:
     return means_of(sums, sizes)
 
 
-def class_sums(vectors: Vectors, labels: Array) -> tuple[Array, Array]:
+def class_sums(vectors: Vectors | Placed, labels: Array) -> tuple[Array, Array]:
     """Σ of the vectors of every class, (classes, d) float64, and how many there are, (classes,); rows without a label count nowhere."""
     classes = int(labels.max(initial=-1)) + 1
     sums = np.zeros((classes, vectors.shape[1]))
@@ -35,7 +35,7 @@ def means_of(sums: Array, sizes: Array) -> Vectors:
     return found
 
 
-def distances_to_own(vectors: Vectors, labels: Array, means: Vectors) -> Vectors:
+def distances_to_own(vectors: Vectors | Placed, labels: Array, means: Vectors) -> Vectors:
     """Each row's Euclidean distance from the mean of its class, (n,) float32; OptionError where a row has no label."""
     if (labels < 0).any():
         raise OptionError(

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.index.vectors import Vectors, squared_distances, squared_norms
+from curate.index.vectors import Placed, Vectors, squared_distances, squared_norms
 from curate.protocols import Rows
 from curate.rng import KeyedRandom
 
@@ -45,14 +45,14 @@ class Sketch:
         """No row yet, (R, W) int64: 8·R·W bytes. Counts of parts add up to those of the whole, and subtract again."""
         return np.zeros((self.repeats, self.bins), np.int64)
 
-    def count(self, vectors: Vectors) -> Counts:
+    def count(self, vectors: Vectors | Placed) -> Counts:
         """How many rows fall into each bin, (R, W) int64."""
         total = np.zeros(self.repeats * self.bins, np.int64)
         for _, codes in self._codes(vectors):
             total += np.bincount(codes.reshape(-1), minlength=len(total))
         return total.reshape(self.repeats, self.bins)
 
-    def density(self, vectors: Vectors, counts: Counts) -> Float64:
+    def density(self, vectors: Vectors | Placed, counts: Counts) -> Float64:
         """An estimate of Σ_x k(x, y) for each row y, (n,), 1 or more: a row of the set collides with itself.
 
         The mean count of the row's bins. With m > 1 hashed codes meet by accident in 1/W of the cases, which is taken off.
@@ -70,7 +70,7 @@ class Sketch:
         """k at a distance: Euclidean for "l2", city-block for "l1", the angle in radians for "angular"."""
         return collision_probability(distance, self.width, self.kernel) ** self.concat
 
-    def _codes(self, vectors: Vectors) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    def _codes(self, vectors: Vectors | Placed) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """(first row, codes into the flat table (rows, R) int64) of blocks of rows."""
         projections, offsets = _hashes(self)
         first = np.arange(self.repeats) * self.bins

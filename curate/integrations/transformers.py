@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,6 +21,7 @@ except ImportError:
 ROWS: Final = "curate_rows"
 IGNORED: Final = -100  # the label of padding and prompt tokens in transformers
 CHUNK: Final = 1 << 24  # logits turned into float32 at a time
+CACHED: Final = 1 << 18  # the same on a CPU, where more of them would be fetched from memory thrice, into pages that are new each time
 
 Tokens = Literal["auto", "next", "same"]
 
@@ -38,6 +40,8 @@ def record(trainer: Any, recorder: Recorder, *, rows: str | None = None, checkpo
     memory goes into each checkpoint of the Trainer, and a resumed training goes on with it. InputError where the sizes do not match.
     """
     source = trainer.train_dataset
+    if isinstance(source, WithRows):
+        raise InputError("This Trainer is being recorded already. Make a new Trainer for another recording.")
     if source is None or not hasattr(source, "__len__"):
         raise InputError("The Trainer has no train_dataset with a length; a stream has no row numbers. Give it one that can be indexed.")
     if rows is None and len(source) != len(recorder.data):
@@ -45,6 +49,7 @@ def record(trainer: Any, recorder: Recorder, *, rows: str | None = None, checkpo
             f"The Trainer's dataset has {len(source):,} rows, the recorder's {len(recorder.data):,}. Keep the row numbers in a column "
             'while filtering, and name it: record(…, rows="row").'
         )
+    _require_classes(trainer.model, recorder)
     trainer.train_dataset = WithRows(source, rows)
     trainer.data_collator = CollateRows(trainer.data_collator)
     if trainer.args.remove_unused_columns:
@@ -82,7 +87,10 @@ class WithRows(torch.utils.data.Dataset[Any]):
             raise InputError(f"Item {index} of the training set is a {type(item).__name__}; the Trainer's datasets give dicts.")
         if self._column is not None and self._column not in item:
             raise InputError(f'Item {index} of the training set has no "{self._column}"; it has {", ".join(item)}.')
-        return {**item, ROWS: index if self._column is None else int(item[self._column])}
+        row = index if self._column is None else item[self._column]
+        if not isinstance(row, Integral | Tensor):
+            raise InputError(f'"{self._column}" of item {index} is {row!r}; the number of a row in the recorder\'s data is expected.')
+        return {**item, ROWS: int(row)}
 
 
 class CollateRows:
@@ -103,25 +111,41 @@ def token_losses(logits: Tensor, labels: Tensor, *, shift: bool) -> Tensor:
     """Each row's mean cross-entropy over the tokens with a label, (b,) float32, in nats; NaN where there is none.
 
     `logits` are (b, tokens, words), `labels` (b, tokens) with -100 where nothing counts. Costs one pass over the logits of the tokens with
-    a label, of which at most 16 M numbers are copied at a time.
+    a label, of which a part is copied at a time: on the CPU one that stays in its cache, elsewhere 16 M numbers.
     """
-    if shift:
-        logits, labels = logits[:, :-1], labels[:, 1:]
+    tokens, words = logits.shape[1:]
     labels = labels.to(logits.device)
-    counted = labels != IGNORED
-    step = max(1, CHUNK // logits.shape[-1])
+    aligned = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED) if shift else labels
+    place = (aligned != IGNORED).flatten().nonzero()[:, 0]
+    wanted, flat = aligned.flatten()[place], logits.flatten(0, 1)  # a view: models put their logits out in one piece
+    step = max(1, (CACHED if logits.device.type == "cpu" else CHUNK) // words)
     totals = torch.zeros(len(labels), device=logits.device)
-    for row, token in zip(*(torch.split(part, step) for part in counted.nonzero(as_tuple=True)), strict=True):
-        losses = nn.functional.cross_entropy(logits[row, token].float(), labels[row, token], reduction="none")
-        totals.index_add_(0, row, losses)
-    return totals / counted.sum(dim=1)
+    counts = torch.zeros_like(totals)
+    for part, label in zip(torch.split(place, step), torch.split(wanted, step), strict=True):
+        row = part // tokens
+        totals.index_add_(0, row, _losses(flat.index_select(0, part).float(), label))
+        counts.index_add_(0, row, torch.ones_like(row, dtype=torch.float32))
+    means: Tensor = totals / counts
+    return means
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each of (m, words) logits, (m,), which are used up: nothing else of their size is made."""
+    logits -= logits.amax(dim=1, keepdim=True)
+    own = logits.gather(1, labels[:, None])[:, 0]
+    return logits.exp_().sum(dim=1).log_() - own
 
 
 def _recording(compute: Callable[..., Any], recorder: Recorder, tokens: Tokens) -> Callable[..., Any]:
     def compute_loss(model: nn.Module, inputs: Any, return_outputs: bool = False, **options: Any) -> Any:
         rows = inputs.pop(ROWS, None)
-        if rows is None or not model.training:
+        if not model.training:
             return compute(model, inputs, return_outputs=return_outputs, **options)
+        if rows is None:
+            raise InputError(
+                "A training batch came without row numbers, so it was not drawn from the Trainer's train_dataset. "
+                "Let a loader of your own read `trainer.train_dataset` and collate by `trainer.data_collator`."
+            )
         labels = inputs.get("labels")
         loss, outputs = compute(model, inputs, return_outputs=True, **options)
         with torch.no_grad():
@@ -142,11 +166,26 @@ def _log(recorder: Recorder, rows: Tensor, logits: Tensor, labels: Tensor | None
         recorder.log(rows, loss=token_losses(logits, labels, shift=_predicts_next(model) if tokens == "auto" else tokens == "next"))
 
 
-def _predicts_next(model: nn.Module) -> bool:
+def _require_classes(model: nn.Module, recorder: Recorder) -> None:
+    """InputError for a classifier of another width than the recorder's classes, whose first batch would fail less plainly."""
+    inner = _unwrapped(model)
+    width = getattr(getattr(inner, "config", None), "num_labels", None)
+    rows_have_classes = type(inner).__name__.endswith(("ForSequenceClassification", "ForImageClassification", "ForAudioClassification"))
+    if rows_have_classes and recorder.classes not in (None, width):
+        raise InputError(
+            f"The model puts out {width} numbers a row, but the recorder's data have {recorder.classes} classes. "
+            f"Make it with num_labels={recorder.classes}."
+        )
+
+
+def _unwrapped(model: nn.Module) -> Any:
     inner: Any = model.module if hasattr(model, "module") else model
     inner = getattr(inner, "_orig_mod", inner)  # what torch.compile wraps
-    if hasattr(inner, "get_base_model"):  # what peft wraps
-        inner = inner.get_base_model()
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner  # what peft wraps
+
+
+def _predicts_next(model: nn.Module) -> bool:
+    inner = _unwrapped(model)
     here = ("ForTokenClassification", "ForMaskedLM")
     return not (getattr(getattr(inner, "config", None), "is_encoder_decoder", False) or type(inner).__name__.endswith(here))
 

@@ -6,6 +6,7 @@ MENU: dict[str, str] = {
     "ask_llm": "curate.scorers.language.ask_llm:AskLLM",
     "aum": "curate.scorers.dynamics.aum:AUM",
     "confident": "curate.scorers.dynamics.confident:Confident",
+    "confident_sets": "curate.scorers.neighbours.confident_sets:ConfidentSets",
     "contamination": "curate.scorers.target.contamination:Contamination",
     "data_iq": "curate.scorers.dynamics.data_iq:DataIQ",
     "datamodel": "curate.scorers.target.datamodel:Datamodel",

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -182,8 +183,14 @@ class GhostNorms:
             floor = NEGLIGIBLE * sum(true.values())
             wrong |= {name for name, value in true.items() if abs(float(norms.get(name, 0.0)) - value) > TOLERANCE * value + floor}
         if wrong:
-            log.info("Explicit gradients, which are slower, for parameters without a ghost norm: %s", ", ".join(sorted(wrong)))
+            _announce(tuple(sorted(wrong)))
         return wrong
+
+
+@cache
+def _announce(names: tuple[str, ...]) -> None:
+    """Once a process, however many shards it visits."""
+    log.warning("Explicit gradients, which are slower, for parameters without a ghost norm: %s", ", ".join(names))
 
 
 def explicit_norms(model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, names: set[str]) -> Tensor:
@@ -203,20 +210,35 @@ def explicit_gradients(model: nn.Module, inputs: tuple[Tensor, ...], labels: Ten
     each = torch.func.vmap(torch.func.grad(value), in_dims=(None, 0, 0), chunk_size=VMAP_CHUNK)
     try:
         gradients = each(chosen, inputs, labels)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError):  # layers that cannot be mapped over rows, such as recurrent ones
+        return _one_by_one(model, inputs, labels, list(chosen), output)
+    return {name: g.flatten(1) for name, g in gradients.items()}
+
+
+def _one_by_one(model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, names: list[str], output: Output) -> dict[str, Tensor]:
+    """The same by a backward pass a row, the slowest way and the last one."""
+    parameters = dict(model.named_parameters())
+    chosen, rows = [parameters[name] for name in names], []
+    try:
+        with torch.enable_grad():
+            for i in range(len(labels)):
+                total = output(model(*(x[i : i + 1] for x in inputs)), labels[i : i + 1]).sum()
+                found = torch.autograd.grad(total, chosen, allow_unused=True)
+                rows.append([torch.zeros_like(p) if g is None else g for g, p in zip(found, chosen, strict=True)])
+    except RuntimeError as error:
         raise InputError(
             f"The gradient of {', '.join(sorted(names)[:3])} cannot be taken row by row ({str(error).splitlines()[0]}). "
             "A model of ordinary torch layers is expected; use `grand_last`, which needs the last layer alone, or another --model."
         ) from error
-    return {name: g.flatten(1) for name, g in gradients.items()}
+    return {name: torch.stack([g.flatten() for g in column]) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 def require_eval(model: nn.Module) -> None:
     """InputError where the rows of a batch would speak to each other: then no row has a gradient of its own."""
     if any(isinstance(layer, BATCH_NORMS) and (layer.training or layer.running_mean is None) for layer in model.modules()):
         raise InputError(
-            "The model has a batch norm in training mode, so a row's gradient depends on its batch. Call model.eval() first, "
-            "and let batch norms track running statistics."
+            "The model has a batch norm in training mode, or one without running statistics, so a row's gradient depends on its batch. "
+            "Call model.eval() first, and let batch norms track running statistics (track_running_stats=True)."
         )
 
 

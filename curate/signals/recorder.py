@@ -19,7 +19,7 @@ from curate.loading import load
 from curate.locks import locked
 from curate.scores import Scores, describe_dataset, require_same_dataset
 from curate.signals.runs import CHECKPOINTS, DYNAMICS, Run, epoch_columns, epoch_name
-from curate.signals.sums import RowSums
+from curate.signals.sums import RowSums, row_numbers
 from curate.store import Store, default_shard_rows, writing
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class Recorder:
     def epoch(self) -> int:
         """The epoch that is being recorded, from 1."""
         return self._epochs_done + 1
+
+    @property
+    def classes(self) -> int | None:
+        """How wide logits must be: as given, else as many classes as the data have; None without labels."""
+        return self._classes or (len(self.data.label_names) if self.data.label is not None else None)
 
     @property
     def has_rows(self) -> bool:
@@ -135,8 +140,9 @@ class Recorder:
         if self._kind not in (None, kind):
             raise UsageError(f"This epoch was begun with {self._kind}; log() cannot go on with {kind}.")
         self._kind = kind
-        values = logits if logits is not None else loss
-        assert values is not None, "one of the two is given"
+        values = torch.as_tensor(loss if logits is None else logits)
+        if not values.ndim:
+            raise InputError('One loss came for all rows; one a row is expected: compute the loss with reduction="none".')
         where = self._checked_rows(rows, len(values)).to(values.device, non_blocking=True)
         sums = self._sums_for(values)
         if logits is None:
@@ -260,31 +266,22 @@ class Recorder:
             return _with_tables(store)
 
     def _checked_rows(self, rows: Any, batch: int) -> Tensor:
-        where = torch.as_tensor(rows).reshape(-1)
-        if where.dtype.is_floating_point or where.dtype == torch.bool:
-            raise InputError(f"rows must be whole numbers, got {where.dtype}.")
+        where = row_numbers(rows, len(self.data), "dataset")
         if len(where) != batch:
             raise InputError(f"{len(where)} rows came with {batch} outputs; one row an output is expected.")
-        if where.device.type == "cpu" and len(where):
-            low, high = int(where.min()), int(where.max())
-            if low < 0 or high >= len(self.data):
-                raise InputError(f"Row {low if low < 0 else high} is out of range: the dataset has rows 0 … {len(self.data) - 1}.")
-        return where.long()
+        return where
 
     def _sums_for(self, values: Tensor) -> RowSums:
         if self._kind == "logits":
             if values.ndim != 2 or values.shape[1] < 2:
                 raise InputError(f"Logits of shape {tuple(values.shape)}; (batch, classes) with two or more classes is expected.")
-            expected = self._classes or (self._sums.classes if self._sums is not None else None) or self._known_classes()
+            expected = self._classes or (self._sums.classes if self._sums is not None else None) or self.classes
             if expected is not None and values.shape[1] != expected:
                 raise InputError(f"Logits are {values.shape[1]} wide, but there are {expected} classes. Pass classes=… if that is meant.")
         if self._sums is None:
             classes = values.shape[1] if self._kind == "logits" else None
             self._sums = RowSums(len(self.data), classes, device=values.device, with_kappa=self._kappa and classes is not None)
         return self._sums
-
-    def _known_classes(self) -> int | None:
-        return len(self.data.label_names) if self.data.label is not None else None
 
     def _own_labels(self, device: torch.device) -> Tensor:
         if self.data.label is None:

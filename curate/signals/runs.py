@@ -127,12 +127,13 @@ class Run:
     def checkpoint(self, epoch: int) -> Path:
         """The weights after an epoch; InputError where they were not kept."""
         name = epoch_name(epoch, "safetensors")
-        if name not in {entry.file for entry in self.store.files(CHECKPOINTS)}:
+        path = self.store.path / CHECKPOINTS / name
+        if name not in {entry.file for entry in self.store.files(CHECKPOINTS)} or not path.is_file():
             raise InputError(
                 f'Run "{self.store.path}" has no checkpoint of epoch {epoch}, which this scorer needs. '
                 "Record with `end_epoch(model)`, or train with `--checkpoints all`."
             )
-        return self.store.path / CHECKPOINTS / name
+        return path
 
     def _read(self, table: str, file: str, column: str, first: int, stop: int) -> NDArray[Any]:
         path = self.store.path / table / file

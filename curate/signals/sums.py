@@ -1,15 +1,36 @@
 """The recorder's memory within an epoch: one running sum a row and scalar, on the device that trains."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.distributed
 from torch import Tensor
 
+from curate.errors import InputError
 from curate.signals.measures import KAPPA, MEASURES, floored_log_probs, kappa, measure
 
 KAPPA_FULL_PRECISION_BYTES: Final = 1 << 30
+
+
+def row_numbers(rows: Any, n: int, whose: str) -> Tensor:
+    """Row numbers as a loop gives them, (b,) int64; InputError unless they are whole and, on the CPU, within 0 … n-1."""
+    try:
+        where = torch.as_tensor(rows).reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        kind = type(rows).__name__
+        raise InputError(
+            f"rows must be whole numbers, got a {kind}. Let the dataset give each row's position with it, and pass those."
+        ) from None
+    if len(where) and (where.is_floating_point() or where.is_complex() or where.dtype == torch.bool):
+        raise InputError(
+            f"rows must be whole numbers, got {where.dtype}. Let the dataset give each row's position with it, and pass those."
+        )
+    if where.device.type == "cpu" and len(where):  # a GPU is not waited for
+        low, high = int(where.min()), int(where.max())
+        if low < 0 or high >= n:
+            raise InputError(f"Row {low if low < 0 else high} is out of range: the {whose} has rows 0 … {n - 1}.")
+    return where.long()
 
 
 class RowSums:

@@ -1,27 +1,31 @@
 """`curate compare`: trains on selections, on random rows and on everything, over several seeds, and says whether a selection paid."""
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 
-from curate.comparison import ARMS, METRICS, SCHEMA, Comparison
+from curate.comparison import ARMS, SCHEMA, Comparison
 from curate.data import Dataset
 from curate.errors import ColumnError, InputError, OptionError, OtherJobError, UsageError, did_you_mean
 from curate.loading import load
-from curate.progress import Progress, Silent, Task
+from curate.progress import Progress, Silent
 from curate.scores import Scores, describe_dataset
 from curate.selection import HERE, Selection
 from curate.stages import running, showing
-from curate.stages.arms import Arm, Rows, excluded_rows, held_rows, make_arms, open_selections
+from curate.stages.arms import Rows, excluded_rows, held_rows, make_arms, open_selections
 from curate.stages.curves import draw_curve
+from curate.stages.fits import Beside, Fit, Fits
 from curate.stages.running import RunOptions
-from curate.stages.trainers import FitFailed, FunctionTrainer, ProxyTrainer, Trainer, plan
+from curate.stages.trainers import FunctionTrainer, ProxyTrainer, Trainer, plan
 from curate.store import Store, differences, writing
+
+if TYPE_CHECKING:
+    from curate.signals.proxies import Proxy
+    from curate.signals.training import Recipe
 
 EXCLUDED: Final = "excluded"
 CURVE: Final = "curve.png"
@@ -42,6 +46,7 @@ def compare(
     train: str | None = None,
     scores: Scores | str | Path | None = None,
     device: str = "auto",
+    workers: int | None = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -61,6 +66,9 @@ def compare(
 
     `selections` may also name online samplers, "rs2:share=0.3", which choose among all rows in every epoch.
 
+    `workers` models are trained beside each other, in processes of this machine; None for as many as its cores have room for, once the
+    first training has shown that it pays. What comes out is the same. A script needs `if __name__ == "__main__":` for more than one.
+
     The same call after a kill goes on where it stopped, and tries again what failed; with more seeds it trains those that are new.
     Cost: for every seed one training on everything, one on each selection, two on each size. Raises, before any training,
     OtherDatasetError for a selection of other data, ColumnError for a test set of other columns or classes, OtherJobError where
@@ -68,7 +76,7 @@ def compare(
     """
     progress = progress or Silent()
     data = load(data)
-    _check(seeds, budget, steps, train, device, RunOptions(**options))
+    _check(seeds, budget, steps, train, device, workers, RunOptions(**options))
     chosen = open_selections(selections, data)
     cost = None if scores is None else _scoring_seconds(scores, data)
     with writing(out, overwrite=overwrite) as folder:
@@ -78,14 +86,17 @@ def compare(
             _require_selections(chosen)
             weighted = any((one.weight != 1).any() for one in chosen.values() if isinstance(one, Selection))
             own = FunctionTrainer(data, train, test, seed, weighted, progress)
-            store = _do(_Job(data, own, chosen, each, progress), folder, known, {}, cost)
+            store = _do(_Job(data, own, chosen, each, progress), folder, known, {}, cost, Beside())
         else:
             proxy, recipe = plan(data, RunOptions(**options))
             held = held_rows(data, test, seed)
-            settled = _settled(known, device, lambda: running.choose_threads(data, proxy, recipe))
+            cores = running.threads_now()
+            settled = _settled(known, device, lambda: _threads(data, proxy, recipe, workers, cores))
+            free = cores // settled["threads"] if settled["device"] == "cpu" else 1
+            beside = Beside(workers or free, sure=workers is not None)
             with running.machine(settled):
                 trainer = ProxyTrainer(data, held, proxy, recipe, budget or "steps", steps, settled["device"], progress)
-                store = _do(_Job(data, trainer, chosen, each, progress), folder, known, settled, cost)
+                store = _do(_Job(data, trainer, chosen, each, progress), folder, known, settled, cost, beside)
     return Comparison(store)
 
 
@@ -99,18 +110,33 @@ def _settled(known: Store | None, device: str, threads: Callable[[], int]) -> di
     return known.settled
 
 
-def _do(job: "_Job", folder: Path, known: Store | None, settled: Mapping[str, Any], cost: float | None) -> Store:
+def _threads(data: Dataset, proxy: "Proxy", recipe: "Recipe", workers: int | None, cores: int) -> int:
+    """Threads of a training: one for the networks that go to other processes, since two trainings make more of two cores than one does."""
+    from curate.signals.proxies import BUILT_IN
+
+    if workers is None and proxy.name in BUILT_IN:
+        return 1
+    return min(running.choose_threads(data, proxy, recipe), max(1, cores // (workers or 1)))
+
+
+def _do(job: "_Job", folder: Path, known: Store | None, settled: Mapping[str, Any], cost: float | None, beside: Beside) -> Store:
     store = job.open(folder, known, settled)
     if cost is not None:
         store.log("scoring", seconds=cost)
-    job.do(store)
+    job.do(store, beside)
     return store
 
 
-def _check(seeds: int, budget: str | None, steps: int | None, train: str | None, device: str, options: RunOptions) -> None:
+def _check(
+    seeds: int, budget: str | None, steps: int | None, train: str | None, device: str, workers: int | None, options: RunOptions
+) -> None:
     """Everything that can be known to be wrong before anything is read."""
     if seeds < 1:
         raise OptionError(f"seeds must be 1 or more, got {seeds}; an interval needs 2, and 3 or more are advised.")
+    if workers is not None and workers < 1:
+        raise OptionError(f"workers must be 1 or more, got {workers}.")
+    if train is not None and workers is not None and workers > 1:
+        raise UsageError("--train trains by your own function, in this process, so --workers has no use.")
     if budget is not None and budget not in get_args(Budget):
         raise OptionError(f'budget must be steps or epochs, got "{budget}".{did_you_mean(budget, get_args(Budget))}')
     if steps is not None and (steps < 1 or budget == "epochs"):
@@ -192,7 +218,7 @@ class _Job:
             raise OtherJobError(f'"{folder}" holds another comparison ({differences(known.job, job)}). Use another --out, or --overwrite.')
         return known
 
-    def do(self, store: Store) -> None:
+    def do(self, store: Store, beside: Beside) -> None:
         """Trains what is missing, seed by seed, so that what a killed job leaves is a whole table of fewer seeds."""
         for fault in store.drop_damaged():
             self.progress.note(f'File "{fault.file}" is damaged ({fault.problem}); it is made again.')
@@ -204,40 +230,29 @@ class _Job:
                 EXCLUDED, "part-00000.arrow", pa.table({"row": rows, "reason": [self.excluded[row] for row in rows]}, _EXCLUDED)
             )
         self._forget_failures(store)
-        self._train(store)
+        self._train(store, beside)
         self._require_one(store)
         self._draw(store)
 
-    def _train(self, store: Store) -> None:
+    def _train(self, store: Store, beside: Beside) -> None:
         done = {entry.file for entry in store.files(ARMS)}
         todo = [(i, arm, seed) for seed in self.seeds for i, arm in enumerate(self.arms) if _file(i, seed) not in done]
         everything = len(self.available)
         work = sum(self.trainer.steps(arm.size, everything) or 1 for _, arm, _ in todo)
         unit = "steps" if self.trainer.steps(everything, everything) else "trainings"
+        fits = Fits(self.trainer, self.available, self.labels, store.settled)
         with self.progress.task(f"train {len(todo)} models", work, unit) as task:
-            for i, arm, seed in todo:
-                self._fit(store, _file(i, seed), arm, seed, task)
+            made = fits.each([(arm, seed) for _, arm, seed in todo], beside, task, self.progress)
+            for (i, _, seed), fit in zip(todo, made, strict=True):
+                self._enter(store, _file(i, seed), fit)
 
-    def _fit(self, store: Store, file: str, arm: Arm, seed: int, task: Task) -> None:
-        rows, weights = arm.draw(seed, self.available, self.labels)
-        steps = self.trainer.steps(len(rows), len(self.available))
-        line: dict[str, Any] = {"arm": arm.name, "seed": seed, "rows": len(rows), "steps": steps}
-        started = _clocks()
-        try:
-            fitted = self.trainer.run(arm, rows, weights, seed, steps, task)
-        except FitFailed as error:
-            line["status"] = str(error)
-            self.progress.note(f'"{arm.name}" with seed {seed} came to nothing: {error}')
+    def _enter(self, store: Store, file: str, fit: Fit) -> None:
+        arm, seed = fit.line["arm"], fit.line["seed"]
+        if fit.seconds is None:
+            self.progress.note(f'"{arm}" with seed {seed} came to nothing: {fit.line["status"]}')
         else:
-            more = {name: value for name, value in fitted.metrics.items() if name not in METRICS}
-            line |= {name: fitted.metrics.get(name) for name in METRICS}
-            line |= {"steps": fitted.steps, "more": json.dumps(more, sort_keys=True) if more else None}
-            line["curve"] = [{"step": step, "accuracy": accuracy} for step, accuracy in fitted.curve] or None
-            wall, used = (now - then - aside for now, then, aside in zip(_clocks(), started, fitted.aside, strict=True))
-            store.log("fit", arm=arm.name, seed=seed, wall=wall, cpu=used)
-        if steps is None:
-            task.advance()
-        store.add_shard(ARMS, file, pa.Table.from_pylist([line], SCHEMA))
+            store.log("fit", arm=arm, seed=seed, wall=fit.seconds[0], cpu=fit.seconds[1])
+        store.add_shard(ARMS, file, pa.Table.from_pylist([fit.line], SCHEMA))
 
     def _forget_failures(self, store: Store) -> None:
         """What failed is tried again: its cause may be mended."""
@@ -272,10 +287,6 @@ class _Job:
 
 
 _EXCLUDED: Final = pa.schema({"row": pa.int64(), "reason": pa.string()})
-
-
-def _clocks() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
 
 
 def _file(arm: int, seed: int) -> str:

@@ -1,13 +1,16 @@
 """Where per-shard work runs: in this process, in several, or on a Ray cluster. What it does is the same function of the same tasks."""
 
 import os
+import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import Any, Final, Literal, Protocol
 
 from curate.errors import DoesNotFitError, InputError, MissingExtraError, OptionError, UsageError, did_you_mean
@@ -17,7 +20,7 @@ ENGINES: Final = ("local", "ray")
 TRIES: Final = 3  # that a task may take a worker down
 AHEAD: Final = 2  # tasks at a Ray worker
 REACHED_IN: Final = 5.0  # seconds for a cluster to answer
-ENDED_IN: Final = 5.0  # seconds for its workers to close what they hold
+ENDED_IN: Final = 20.0  # seconds for its workers to close what they hold; on a busy machine a model takes some
 WITHOUT_NEWS: Final = 30.0  # seconds until a wait is explained
 OBJECT_STORE: Final = 1 << 28  # bytes; tasks and results are small, what is large lies in stores
 
@@ -49,6 +52,18 @@ def engine(name: str, workers: int, address: str | None = None, gpus: float = 0.
         yield Here()
 
 
+@contextmanager
+def holding(value: bytes, workers: int, progress: Progress) -> Iterator[Engine]:
+    """Processes of this machine, each of which unpickles `value` once, before its first task; `held` gives a task what came of it."""
+    with _Processes(workers, progress, value) as processes:
+        yield processes
+
+
+def held() -> Any:
+    """In a process of `holding`: what it holds."""
+    return _held[0]
+
+
 def check(name: str, address: str | None) -> None:
     """OptionError or UsageError for an engine that there is not, or an address that has no use."""
     if name not in ENGINES:
@@ -71,8 +86,8 @@ class _Processes:
 
     is_remote = True
 
-    def __init__(self, workers: int, progress: Progress) -> None:
-        self._workers, self._progress = workers, progress
+    def __init__(self, workers: int, progress: Progress, held: bytes | None = None) -> None:
+        self._workers, self._progress, self._held = workers, progress, held
         self._pool = self._started()
 
     def __enter__(self) -> "_Processes":
@@ -94,13 +109,31 @@ class _Processes:
                     lost += 1
                     if lost > TRIES:
                         raise DoesNotFitError(_died(lost)) from None
-                    self._progress.note("A worker process died; its shard is done again.")
+                    self._progress.note("A worker process died; what it was at is done again.")
                     self._pool.shutdown(cancel_futures=True)
                     self._pool = self._started()
                     waiting = [one if _is_done(one) else self._pool.submit(function, task) for one, task in zip(waiting, todo, strict=True)]
 
     def _started(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+        return ProcessPoolExecutor(self._workers, get_context("spawn"), _begin, (self._held,))
+
+
+_held: Final[list[Any]] = []  # of this process, where it is a worker that holds something
+
+
+def _begin(held: bytes | None) -> None:
+    """What a worker does first."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    if held is not None:
+        _held.append(pickle.loads(held))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed tells its workers nothing, and they would wait for tasks without end."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 class _Ray:
@@ -250,6 +283,6 @@ def _is_done(future: Future[Any]) -> bool:
 def _died(times: int) -> str:
     return (
         f"Worker processes died {times} times, most often for lack of memory. What is finished is saved; "
-        "run the same command again with fewer --workers, or a smaller --shard-rows in a new --out. "
+        "run the same command again with fewer --workers, or, where it scores, a smaller --shard-rows in a new --out. "
         'A script of your own that uses workers needs `if __name__ == "__main__":` around what it does.'
     )

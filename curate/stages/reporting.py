@@ -90,6 +90,8 @@ def _context(
     progress: Progress,
 ) -> Context:
     parts: dict[str, Any] = {"scores": scores, "selection": selection, "comparison": comparison}
+    if Path(store).is_file():
+        raise UsageError(f'"{store}" is a file, and a page is made of a store: `curate report STORE --data {store}`.')
     kind = Store.open(store).kind
     if kind == DISTILLED:
         if any(part is not None for part in (*parts.values(), data)):

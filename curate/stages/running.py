@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailuresError
+from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailuresError, UsageError
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
@@ -69,6 +69,17 @@ def plan_recipe(options: RunOptions, data: Dataset, known: Mapping[str, Any] | N
     if wanted != there:
         raise OtherJobError(f"The out folder holds another job ({differences(there, wanted)}). Use another --out, or --overwrite.")
     return proxy, recipe
+
+
+def require_same_recipe(options: RunOptions, data: Dataset, known: Mapping[str, Any], run: Path) -> None:
+    """UsageError where the options say otherwise than the run that was named, which is read as it is."""
+    try:
+        plan_recipe(options, data, known)
+    except OtherJobError as error:
+        what = str(error).partition("(")[2].rpartition(")")[0]
+        raise UsageError(
+            f'Run "{run}" was trained otherwise than the options say ({what}). Leave them out to read it as it is, or --run to train anew.'
+        ) from None
 
 
 def require_labels(data: Dataset, needed_by: str) -> None:
@@ -152,6 +163,7 @@ class Trainer:
 
     def run(self, folder: Path, seed: int, requires: Iterable[str], sweeps: Sequence[Sweep] = ()) -> "Run":
         """The finished run of one seed in `folder/<key>`, with the signals named, and the weights that the sweeps still need."""
+        from curate.signals.ghost import require_eval
         from curate.signals.runs import STATUS, Run, run_key, status_table
         from curate.signals.training import STATE, seeded, train
 
@@ -176,6 +188,8 @@ class Trainer:
                 store.add_shard(STATUS, "part-00000.arrow", status_table(self.failed))
             if not run.is_finished or store.files(STATE):
                 model = self._checked(seeded(lambda: self.proxy.build(self.inputs.shape, self.classes), seed))
+                if sweeps:
+                    require_eval(model.eval())
                 train(run, model, self.inputs, self.labels, self.recipe, classes=self.classes, device=self.device, progress=self.progress)
             self.evaluate(run, requires)
         return run

@@ -312,8 +312,7 @@ def _without_gaps(
     gap = np.zeros(len(rows), bool)
     for values in pool.values():
         if values.dtype.kind == "f":
-            missing = np.isnan(values if len(rows) == len(values) else values[rows])
-            gap |= missing if missing.ndim == 1 else missing.any(axis=1)
+            gap |= _missing(values, rows)
     count = int(gap.sum())
     if not count:
         return rows, np.empty(0, np.int64), 0
@@ -330,6 +329,16 @@ def _without_gaps(
         return rows[~gap], rows[gap], 0
     progress.note(f"{count:,} rows without a score or vector are left out{' (`curate show` says why)' if own else ''}.")
     return rows[~gap], np.empty(0, np.int64), count
+
+
+def _missing(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the rows have NaN somewhere, (rows,); looked at in blocks, since vectors may be more than memory holds."""
+    found = np.empty(len(rows), bool)
+    step = max(1, BLOCK // max(1, values[:1].size))
+    for start in range(0, len(rows), step):
+        part = np.isnan(values[start : start + step] if len(rows) == len(values) else values[rows[start : start + step]])
+        found[start : start + step] = part if part.ndim == 1 else part.any(axis=1)
+    return found
 
 
 def _feasible(k: int | None, candidates: int, sampler: Sampler | None) -> int:

@@ -28,6 +28,7 @@ RUN_SIGNALS: Final = ("dynamics", "eval", "probs", "swept")
 ROW_SIGNALS: Final = ("text", "question", "answer", "embedding")
 NEIGHBOURS: Final = "neighbours"
 CONTENT: Final = "content"
+SETS: Final = "label_sets"
 TARGET: Final = "target."
 SWEPT: Final = "swept."
 NOT_PRESENTED: Final = "not_presented"
@@ -214,12 +215,18 @@ def require_known_signals(
     for signal in requires:
         kind = signal.removeprefix(TARGET).split(".")[0].split("@")[0]
         shared = (*ROW_SIGNALS, CONTENT, "label")
-        known = (*shared, "swept") if signal.startswith(TARGET) else (*RUN_SIGNALS, *shared, NEIGHBOURS)
+        known = (*shared, "swept") if signal.startswith(TARGET) else (*RUN_SIGNALS, *shared, NEIGHBOURS, SETS)
         if kind not in known:
             raise UsageError(
                 f'Scorer "{name}" requires "{signal}", which nothing provides. '
-                "There are: dynamics.*, eval.*, probs.final, swept.*, label, content, text, question, answer, embedding, neighbours@K, "
-                "neighbours.label@K, neighbours.distance@K, target.label, target.content, target.text, target.embedding, target.swept.*."
+                "There are: dynamics.*, eval.*, probs.final, swept.*, label, label_sets, content, text, question, answer, embedding, "
+                "neighbours@K, neighbours.label@K, neighbours.distance@K, target.label, target.content, target.text, target.embedding, "
+                "target.swept.*."
+            )
+        if kind == SETS and not data.has_label_sets:
+            raise ColumnError(
+                f'Scorer "{name}" reads several labels a row, and "{data.source}" has {"one" if data.label else "none"}. '
+                "Name a column of lists with --label COLUMN, or take `confident` where there is one."
             )
         if kind == NEIGHBOURS or (signal == "embedding" and data.modality not in ("embedding", "table")):
             _require_embeddings(name, data, has_embeddings)
@@ -400,6 +407,9 @@ def _arrow(values: NDArray[Any]) -> pa.Array:
 def of_data(data: Dataset, name: str, first: int, stop: int) -> NDArray[Any]:
     if name == "label":
         return data.labels[first:stop].copy()
+    if name == SETS:
+        member, known = data.label_sets.member[first:stop], data.label_sets.known[first:stop]
+        return np.where(known[:, None], member, -1).astype(np.int8)
     if name == "embedding":
         return data.matrix(first, stop)
     if name == CONTENT:

@@ -98,11 +98,11 @@ class ProxyTrainer:
         self.proxy, self.recipe = proxy, recipe
         self.held, self.budget, self._asked = held, budget, steps
         self.device = torch.device(device)
-        self.labels, self.classes = data.labels, len(data.label_names)
+        self.labels, self.test_labels, self.classes = data.labels, held.data.labels, len(data.label_names)
         read = {"image_size": self.recipe.image_size, "augment": self.recipe.augment}
         self.inputs: Inputs = self.proxy.prepare(data, self.device, progress, **read)
         self.test: Inputs = self.proxy.prepare(held.data, self.device, progress, **read, like=self.inputs)
-        self.test_rows = np.setdiff1d(np.flatnonzero(held.data.labels >= 0), list(self.test.failed)).astype(np.int64)
+        self.test_rows = np.setdiff1d(np.flatnonzero(self.test_labels >= 0), list(self.test.failed)).astype(np.int64)
         if not len(self.test_rows):
             raise InputError(f'No row of the test set "{held.data.source}" has a label and can be read. Name another with --test.')
         self.failed = {**dict.fromkeys(np.flatnonzero(self.labels < 0).tolist(), "no_label"), **self.inputs.failed}
@@ -110,6 +110,10 @@ class ProxyTrainer:
         self._warm_up()
         trained = {name: value for name, value in running.as_json(recipe).items() if name != "checkpoints"}
         self.about = {"model": proxy.name, **trained, "budget": budget, "test": about_test(held, len(self.test_rows))}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What crosses to another process: the inputs as they were read, without the dataset of the test rows."""
+        return {**self.__dict__, "held": None}
 
     def steps(self, rows: int, everything: int) -> int:
         counted = rows if self.budget == "epochs" else everything
@@ -129,7 +133,7 @@ class ProxyTrainer:
             feed = Online(sampler, size, steps if self.budget == "steps" else None)
         watch = _Watch(lambda: self._accuracy(model), steps)
         made = fit(model, self.inputs, self.labels, rows, feed, self.recipe, draw=draw, device=self.device, task=task, watch=watch)
-        found = quality(model, self.test, self.held.data.labels, self.test_rows, self.device)
+        found = quality(model, self.test, self.test_labels, self.test_rows, self.device)
         if math.isnan(found["loss"]):
             raise FitFailed(f"training diverged (lr {self.recipe.lr}, {self.recipe.optimizer}); use a lower --lr")
         curve = tuple((round(share * made), accuracy) for share, accuracy in watch.seen)
@@ -139,7 +143,7 @@ class ProxyTrainer:
         """On the way a part of the test rows will do."""
         from curate.signals.fitting import quality
 
-        return quality(model, self.test, self.held.data.labels, self.test_rows[:WATCHED_ROWS], self.device)["accuracy"]
+        return quality(model, self.test, self.test_labels, self.test_rows[:WATCHED_ROWS], self.device)["accuracy"]
 
     def _warm_up(self) -> None:
         """One step for nothing: what a process loads for its first would else be charged to the first arm."""

@@ -133,8 +133,8 @@ def test_matching_gives_a_set_in_the_sources_pixels(tmp_path, method):
     assert found.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert 20 < np.abs(found.images).mean() < 300  # pixels, not standard deviations
     assert len(found.history["loss"]) == 6 and np.isfinite(found.history["loss"]).all()
-    # two a class: a tenth of the learned rate with momentum .9, which AST's students had themselves
-    assert found.training.lr == pytest.approx(found.rate * (1.0 if isinstance(method, AST) else 0.1)) and found.rate > 0
+    # two a class: three tenths of the learned rate with momentum .9, which AST's students had themselves
+    assert found.training.lr == pytest.approx(found.rate * (1.0 if isinstance(method, AST) else 0.3)) and found.rate > 0
     soft = isinstance(method, DATM) or getattr(method, "soft_labels", False)
     assert (found.soft_labels is not None) == soft
     if soft:
@@ -243,13 +243,25 @@ def test_the_rate_stays_positive_and_its_own_rate_is_lowered_where_it_keeps_hitt
     assert any("rate_rate, is halved to 5e+03" in note for note in notes.said)
 
 
-def test_an_iteration_above_the_limit_changes_nothing(tmp_path):
-    found = distill(DATM(**SHORT, limit=1e-9), tmp_path)
+def test_an_iteration_above_the_limit_changes_nothing_and_a_run_of_nothing_else_says_so(tmp_path):
+    notes = Notes()
+    found = distill(DATM(**SHORT, limit=1e-9), tmp_path, progress=notes)
     start = distill(DATM(**{**SHORT, "iterations": 1}, limit=1e-9), tmp_path / "one")
 
     assert np.array_equal(found.images, start.images)
     assert np.array_equal(found.soft_labels, start.soft_labels)
     assert found.rate == pytest.approx(0.05)
+    assert any("still those that matching began with" in note for note in notes.said)
+
+
+def test_few_rows_lower_the_rate_until_students_go_no_further_than_experts(tmp_path):
+    method = MTT(span=2, steps=20, expert_rate=0.05, expert_batch=50)
+
+    few, many = method.settle(images(tmp_path), IPC, None), method.settle(images(tmp_path / "many", n=900), IPC, None)
+
+    assert few.rate == pytest.approx(0.05 * 1 * 2 / 20)  # one batch an epoch, two epochs, twenty steps
+    assert many.rate == 0.05
+    assert replace(method, rate=0.05).settle(images(tmp_path), IPC, None).rate == 0.05
 
 
 def test_datm_starts_from_rows_that_an_expert_knows_with_the_logits_of_those_that_do(tmp_path):

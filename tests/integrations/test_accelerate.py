@@ -8,20 +8,20 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import curate
-from curate.errors import OptionError
+from curate.errors import InputError, OptionError
 from curate.integrations.accelerate import follow
 from curate.samplers import InfoBatch
 
 N, EPOCHS = 23, 6
 
 
-def parts(tmp_path, name, resume=False):
+def parts(tmp_path, name, resume=False, n=N):
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(N, 4)).astype(np.float32), rng.integers(0, 3, N)
+    x, y = rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 3, n)
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
-    model, sampler = nn.Linear(4, 3), InfoBatch(N, EPOCHS, rank=0, world=1)
-    data = TensorDataset(torch.arange(N), torch.from_numpy(x), torch.from_numpy(y))
+    model, sampler = nn.Linear(4, 3), InfoBatch(n, EPOCHS, rank=0, world=1)
+    data = TensorDataset(torch.arange(n), torch.from_numpy(x), torch.from_numpy(y))
     loader = DataLoader(data, batch_size=4, sampler=sampler)
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), 0.5))
     loader = accelerator.prepare(loader)
@@ -67,3 +67,23 @@ def test_a_sampler_that_would_split_once_more_is_refused(tmp_path):
 
     with pytest.raises(OptionError, match="rank=0, world=1"):
         follow(Two(), curate.Recorder(tmp_path, curate.load((np.zeros((4, 2), np.float32), np.arange(4) % 2))), InfoBatch(4, 2))
+
+
+def test_rows_and_logits_that_do_not_fit_are_told_of(tmp_path):
+    recorder = parts(tmp_path, "run")[-1]
+
+    with pytest.raises(InputError, match="No row was logged in epoch 1"):
+        recorder.end_epoch()
+    with pytest.raises(InputError, match=f"Row {N} is out of range"):
+        recorder.log([N], torch.zeros(1, 3))
+    with pytest.raises(InputError, match="Logits are 4 wide"):
+        recorder.log([0], torch.zeros(1, 4))
+
+
+def test_a_state_of_another_number_of_rows_is_refused(tmp_path):
+    parts(tmp_path, "run")[0].save_state(str(tmp_path / "state"))
+
+    with pytest.raises(InputError, match=f"The state is of {N} rows, but this one is of {N - 1} rows"):
+        parts(tmp_path, "other", n=N - 1)[0].load_state(str(tmp_path / "state"))
+    with pytest.raises(curate.errors.CurateError, match="was made from dataset"):
+        parts(tmp_path, "run", n=N - 1, resume=True)

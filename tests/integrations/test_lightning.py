@@ -15,10 +15,10 @@ N = 13
 
 
 class Module(lightning.LightningModule):
-    def __init__(self, returns_logits=False, calls=1):
+    def __init__(self, returns_logits=False, calls=1, width=3):
         super().__init__()
         torch.manual_seed(0)
-        self.layer, self.returns_logits, self.calls = nn.Linear(4, 3), returns_logits, calls
+        self.layer, self.returns_logits, self.calls = nn.Linear(4, width), returns_logits, calls
 
     def forward(self, x):
         return self.layer(x)
@@ -96,9 +96,20 @@ def test_a_resumed_fit_goes_on_with_its_recording(tmp_path):
     np.testing.assert_array_equal(losses(again), losses(whole))
 
 
-def test_a_batch_without_row_numbers_is_told_of(tmp_path):
-    with pytest.raises(InputError, match="A batch has no 'row'; it has 3 parts"):
-        fit(tmp_path, RecorderCallback(curate.Recorder(tmp_path / "run", parts()[0]), rows="row"), Module())
+@pytest.mark.parametrize(
+    ("rows", "width", "message"),
+    [
+        ("row", 3, "A batch has no 'row'; it has 3 parts"),
+        (1, 3, "rows must be whole numbers, got torch.float32"),
+        (lambda batch: None, 3, "rows must be whole numbers, got a NoneType"),
+        (lambda batch: batch[0] + N, 3, f"out of range: the dataset has rows 0 … {N - 1}"),
+        (0, 5, "Logits are 5 wide, but there are 3 classes"),
+    ],
+    ids=["no such part", "another part", "nothing", "out of range", "too wide"],
+)
+def test_rows_and_logits_that_do_not_fit_are_told_of(tmp_path, rows, width, message):
+    with pytest.raises(InputError, match=message):
+        fit(tmp_path, RecorderCallback(curate.Recorder(tmp_path / "run", parts()[0]), rows=rows), Module(width=width))
 
 
 def test_a_forward_that_is_called_twice_is_told_of(tmp_path):

@@ -1,6 +1,11 @@
 """A transformers.Trainer is recorded while it trains as it always does."""
 
 import inspect
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -28,6 +33,10 @@ MEASURES = ("loss", "m_logit", "m_prob", "entropy", "el2n", "el1", "correct", "k
 
 @pytest.fixture
 def tokenised():
+    return rows_of_tokens()
+
+
+def rows_of_tokens():
     rng = np.random.default_rng(0)
     ids = rng.integers(5, WORDS, (N, 6))
     ids[:, 0] = 5 + np.arange(N)  # tells which row it is
@@ -36,7 +45,7 @@ def tokenised():
     )
 
 
-def classifier():
+def classifier(classes=CLASSES):
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=WORDS,
@@ -45,7 +54,7 @@ def classifier():
         num_attention_heads=2,
         intermediate_size=16,
         max_position_embeddings=16,
-        num_labels=CLASSES,
+        num_labels=classes,
     )
     return BertForSequenceClassification(config)
 
@@ -182,6 +191,47 @@ def test_another_size_without_such_a_column_is_refused(tmp_path, tokenised):
         record(Trainer(classifier(), arguments, train_dataset=tokenised.select(range(5))), recorder)
 
 
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (list(range(1, N + 1)), f"Row {N} is out of range: the dataset has rows 0 … {N - 1}"),
+        ([f"id-{row}" for row in range(N)], "is 'id-.*'; the number of a row in the recorder's data is expected"),
+        (None, 'has no "where"; it has input_ids, labels'),
+    ],
+    ids=["out of range", "names", "no such column"],
+)
+def test_a_column_that_gives_no_rows_is_told_of(tmp_path, tokenised, column, message):
+    data = tokenised if column is None else tokenised.add_column("where", column)
+    trainer, recorder = trainer_of(tmp_path, data, "run", recorded=False)
+
+    with pytest.raises(InputError, match=message):
+        record(trainer, recorder, rows="where").train()
+
+
+class OwnLoader(Spy):
+    def get_train_dataloader(self):
+        rows = datasets.Dataset.from_dict({name: self.eval_dataset[name] for name in ("input_ids", "labels")})
+        return torch.utils.data.DataLoader(rows, batch_size=4, collate_fn=collate)
+
+
+def test_batches_that_come_without_rows_are_told_of_at_once(tmp_path, tokenised):
+    made, recorder = trainer_of(tmp_path, tokenised, "run", recorded=False)
+    made.__class__ = OwnLoader
+
+    with pytest.raises(InputError, match="came without row numbers"):
+        record(made, recorder).train()
+
+
+def test_a_classifier_of_another_width_and_a_second_recording_are_refused_before_training(tmp_path, tokenised):
+    trainer, recorder = trainer_of(tmp_path, tokenised, "run", recorded=False)
+    trainer.model = classifier(2)
+    with pytest.raises(InputError, match=r"puts out 2 numbers a row, but the recorder's data have 3 classes. Make it with num_labels=3"):
+        record(trainer, recorder)
+    trainer.model = classifier()
+    with pytest.raises(InputError, match="recorded already"):
+        record(record(trainer, recorder), recorder)
+
+
 def test_a_language_model_is_recorded_by_its_loss_on_the_answers(tmp_path):
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -211,15 +261,61 @@ def test_a_language_model_is_recorded_by_its_loss_on_the_answers(tmp_path):
     np.testing.assert_allclose(scores["datamap"][[0, 1, 3, 4]], np.exp(-np.array(expected)), rtol=1e-5)
 
 
-def test_token_losses_do_not_depend_on_how_they_are_cut(monkeypatch):
+@pytest.mark.parametrize("shift", [True, False], ids=["next", "same"])
+@pytest.mark.parametrize("numbers", [1, 20, 1 << 18], ids=["one token at a time", "two", "all at once"])
+def test_token_losses_are_mean_cross_entropies_however_they_are_cut(monkeypatch, numbers, shift):
     torch.manual_seed(0)
-    logits, labels = torch.randn(3, 5, 7), torch.randint(0, 7, (3, 5))
-    whole = token_losses(logits, labels, shift=True)
-    monkeypatch.setattr("curate.integrations.transformers.CHUNK", 1)
+    logits, labels = 50 * torch.randn(3, 5, 7), torch.randint(0, 7, (3, 5))
+    labels[0, :2], labels[2] = -100, -100
+    given = logits.clone()
+    monkeypatch.setattr("curate.integrations.transformers.CACHED", numbers)
 
-    torch.testing.assert_close(token_losses(logits, labels, shift=True), whole)
-    assert token_losses(logits, labels, shift=False).shape == (3,)
+    found = token_losses(logits, labels, shift=shift)
+
+    here, there = (logits[:, :-1], labels[:, 1:]) if shift else (logits, labels)
+    each = [nn.functional.cross_entropy(one, label) for one, label in zip(here, there, strict=True)]
+    torch.testing.assert_close(found, torch.stack(each), equal_nan=True)
+    assert found[2].isnan() and torch.equal(logits, given)
 
 
 def test_the_trainer_still_has_what_the_recording_leans_on():
     assert "_signature_columns" in inspect.getsource(Trainer._set_signature_columns_if_needed)
+
+
+def test_two_ranks_of_a_trainer_record_every_row(tmp_path, tokenised):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(curate.__file__).parents[1]), "MASTER_PORT": str(port)}
+    subprocess.run([sys.executable, __file__, str(tmp_path)], env=environment, check=True, timeout=300)
+
+    recorder = curate.Recorder(tmp_path / "run-two", labelled(tokenised), resume=True)
+    found = recorder._run.columns(["dynamics.loss"], 0, N)["dynamics.loss"]  # of a model that did not move
+    with torch.no_grad():
+        logits = without_dropout(classifier())(torch.tensor(tokenised["input_ids"])).logits
+    expected = nn.functional.cross_entropy(logits, torch.tensor(tokenised["labels"]), reduction="none")
+    np.testing.assert_allclose(found, np.stack([expected, expected], axis=1), rtol=1e-5)
+
+
+def without_dropout(model):
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return model
+
+
+def train_in_two_ranks(folder):
+    other = os.fork()  # what is imported by now serves both
+    rank = "0" if other else "1"
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
+    options = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "learning_rate": 0.0, "ddp_backend": "gloo"}
+    settings = {"use_cpu": True, "save_strategy": "no", "logging_strategy": "no", "report_to": [], "disable_tqdm": True}
+    arguments = TrainingArguments(str(folder / "trainer"), **options, **settings)
+    recorder = curate.Recorder(folder / "run-two", labelled(rows_of_tokens()))
+    record(Trainer(without_dropout(classifier()), arguments, train_dataset=rows_of_tokens()), recorder).train()
+    torch.distributed.destroy_process_group()
+    assert not other or os.waitpid(other, 0)[1] == 0
+
+
+if __name__ == "__main__":
+    train_in_two_ranks(Path(sys.argv[1]))

@@ -66,7 +66,15 @@ def test_epochs_in_which_nobody_was_presented_change_nothing(spec: str):
     same(scored(idle), scored(columns))
 
 
-BY_PLACE = ("random", "knn_shapley", "exact_duplicates", "minhash", "prototypes", "semdedup")  # these go by the row's number
+BY_PLACE = (
+    "random",
+    "confident_sets",
+    "knn_shapley",
+    "exact_duplicates",
+    "minhash",
+    "prototypes",
+    "semdedup",
+)  # these go by the row's number
 BY_PRODUCTS = ("got_d", "rds", "retrieval")  # and these by matrix products, which round otherwise at another place
 ORDERED = [name for name in MENU if name not in BY_PLACE + BY_PRODUCTS]
 

@@ -117,6 +117,28 @@ def test_a_bag_of_repeated_words_adds_up_before_it_is_squared(mode: str):
     torch.testing.assert_close(norms, naive(model, lambda i: one[i], y), rtol=1e-9, atol=0)
 
 
+class Recurrent(nn.Module):
+    """A layer that has no rule and cannot be mapped over rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.head = nn.GRU(1, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.recurrent(x[:, :, None])[0][:, -1])
+
+
+def test_layers_without_a_rule_that_cannot_be_mapped_get_a_backward_pass_a_row(caplog):
+    torch.manual_seed(0)
+    model, x, labels = Recurrent().double().eval(), torch.randn(B, 6).double(), torch.arange(B) % 3
+    ghost = GhostNorms(model)
+
+    _, norms = ghost((x,), labels, lambda i: (x[i : i + 1],))
+
+    torch.testing.assert_close(norms, naive(model, lambda i: (x[i : i + 1],), labels))
+    assert "recurrent.weight_hh_l0" in caplog.text
+
+
 def test_what_bypasses_its_layer_gets_explicit_gradients():
     model, x = built(*CASES["attention and a bare parameter"]), images(3, 4)
     ghost = GhostNorms(model)

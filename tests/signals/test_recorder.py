@@ -200,7 +200,9 @@ def test_a_clean_pass_of_a_recorded_loop_is_refused_with_the_reason(data, tmp_pa
         ([N], {"logits": torch.zeros(1, CLASSES)}, InputError, rf"Row {N} is out of range: the dataset has rows 0 … {N - 1}"),
         ([-1], {"logits": torch.zeros(1, CLASSES)}, InputError, "Row -1 is out of range"),
         ([0.5], {"logits": torch.zeros(1, CLASSES)}, InputError, "rows must be whole numbers"),
+        (None, {"logits": torch.zeros(1, CLASSES)}, InputError, "rows must be whole numbers, got a NoneType. Let the dataset give"),
         ([0, 1], {"logits": torch.zeros(1, CLASSES)}, InputError, "2 rows came with 1 outputs"),
+        ([0], {"loss": torch.tensor(1.0)}, InputError, 'reduction="none"'),
         ([0], {"logits": torch.zeros(1, CLASSES + 1)}, InputError, r"Logits are 4 wide, but there are 3 classes"),
         ([0], {"logits": torch.zeros(1)}, InputError, r"Logits of shape \(1,\)"),
         ([0], {}, UsageError, "either logits or loss"),
@@ -208,7 +210,7 @@ def test_a_clean_pass_of_a_recorded_loop_is_refused_with_the_reason(data, tmp_pa
         ([0], {"logits": torch.zeros(1, CLASSES), "labels": torch.tensor([CLASSES])}, InputError, r"Label 3 is out of range.*0 … 2"),
         ([0, 1], {"logits": torch.zeros(2, CLASSES), "labels": torch.tensor([1])}, InputError, "1 labels came with 2 outputs"),
     ],
-    ids=["too far", "negative", "fraction", "too few", "too wide", "flat", "nothing", "both", "label", "labels"],
+    ids=["too far", "negative", "fraction", "none", "too few", "mean loss", "too wide", "flat", "nothing", "both", "label", "labels"],
 )
 def test_what_cannot_be_logged_is_refused_with_the_reason(data, tmp_path, rows, options, error, message):
     with pytest.raises(error, match=message):
@@ -308,12 +310,14 @@ def test_a_step_with_no_call_or_several_is_told_of(tmp_path, calls):
 
 
 TWO = """
-import sys
+import os, sys
 import numpy as np, torch, torch.distributed as dist
 sys.path.insert(0, sys.argv[1])
 import curate
 from curate.errors import InputError
-rank, port, out = int(sys.argv[2]), sys.argv[3], sys.argv[4]
+port, out = sys.argv[2], sys.argv[3]
+other_rank = os.fork()  # what is imported by now serves both
+rank = 0 if other_rank else 1
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
 data = curate.load((np.zeros((7, 2), np.float32), np.arange(7) % 3))
 rng = np.random.default_rng(0)
@@ -341,6 +345,8 @@ else:
     raise AssertionError("ranks of different lengths were added up")
 dist.barrier()
 dist.destroy_process_group()  # a rank must not go while the other still speaks to it
+if rank == 0:
+    assert os.waitpid(other_rank, 0)[1] == 0
 """
 
 
@@ -349,8 +355,7 @@ def test_two_processes_record_what_one_does(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     root = str(Path(curate.__file__).parents[1])
-    both = [subprocess.Popen([sys.executable, "-c", TWO, root, str(rank), str(port), str(tmp_path / "two")]) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    subprocess.run([sys.executable, "-c", TWO, root, str(port), str(tmp_path / "two")], check=True, timeout=120)
 
     data, rng = curate.load((np.zeros((7, 2), np.float32), np.arange(7) % 3)), np.random.default_rng(0)
     recorder = curate.Recorder(tmp_path / "one", data)

@@ -1,8 +1,10 @@
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -590,3 +592,95 @@ def test_a_function_of_ones_own_takes_no_online_sampler(data, tmp_path):
 
     with pytest.raises(UsageError, match="given its rows beforehand"):
         curate.compare(data, ["rs2"], out=tmp_path / "c", train=f"{tmp_path / 'mine.py'}:train")
+
+
+def test_two_workers_come_to_the_same_table(data, test_set, tmp_path):
+    chosen = {"a": random_rows(data, 40), "b": random_rows(data, 60)}
+    for workers in (1, 2):
+        curate.compare(data, chosen, test=test_set, seeds=1, out=tmp_path / str(workers), workers=workers, **FEW)
+
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    fits = [line for line in map(json.loads, (tmp_path / "2" / "log.jsonl").read_text().splitlines()) if line["what"] == "fit"]
+    assert len(fits) == len(Store.open(tmp_path / "2").files("arms")) and all(line["cpu"] > 0 for line in fits)
+
+
+class Counted(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def test_a_model_of_ones_own_is_trained_here_and_that_is_said(data, test_set, tmp_path):
+    (tmp_path / "mine.py").write_text("import torch\ndef build_model(shape, classes): return torch.nn.Linear(shape[0], classes)\n")
+    seen = Counted()
+
+    curate.compare(
+        data,
+        {"a": random_rows(data, 40)},
+        test=test_set,
+        seeds=1,
+        out=tmp_path / "c",
+        workers=2,
+        progress=seen,
+        model=f"{tmp_path / 'mine.py'}:build_model",
+        **FEW,
+    )
+
+    assert [note for note in seen.notes if "in this process" in note]
+
+
+def test_processes_are_started_once_the_first_training_shows_that_they_pay(data, test_set, tmp_path, monkeypatch):
+    import curate.stages.fits as fits
+
+    asked = []
+
+    def here(held, left, workers, task, progress):
+        asked.append((len(left), workers))
+        yield from map(pickle.loads(held).fit, *zip(*left, strict=True), [task] * len(left))
+
+    monkeypatch.setattr(fits, "_in_processes", here)
+    torch.set_num_threads(2)
+    for limit, expected in ((1e9, []), (0.0, [(3, 2)])):
+        monkeypatch.setattr(fits, "PAYS_FROM", limit)
+        curate.compare(data, {"a": random_rows(data, 40)}, test=test_set, seeds=1, out=tmp_path / str(limit), workers=None, **FEW)
+        assert asked == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"), [({"workers": 0}, "workers must be 1 or more"), ({"workers": 2, "train": "a.py:train"}, "no use")]
+)
+def test_workers_that_cannot_be_are_refused_at_once(data, tmp_path, more, problem):
+    with pytest.raises(UsageError, match=problem):
+        curate.compare(data, {"a": random_rows(data, 40)}, out=tmp_path / "c", **more)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, pickle, signal, time\n"
+        "from curate.progress import Silent\nfrom curate.stages import engines\n"
+        "def pid(_):\n    return os.getpid()\n"
+        'if __name__ == "__main__":\n'
+        "    with engines.holding(pickle.dumps(1), 1, Silent()) as workers:\n"
+        "        print(*workers.map(pid, [0]), flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=env)
+
+    worker = int(done.stdout)
+    deadline = time.monotonic() + 20
+    while is_running(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(worker)
+
+
+def is_running(pid):
+    """A dead process that nobody has asked after yet is not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

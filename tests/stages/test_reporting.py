@@ -243,6 +243,8 @@ def test_what_makes_no_page_is_refused(stores, tmp_path):
         report(stores / "s", tmp_path / "page.html", scores=stores / "s")
     with pytest.raises(InputError, match="is not a store"):
         report(tmp_path / "none", tmp_path / "page.html")
+    with pytest.raises(UsageError, match=r"is a file.*curate report STORE --data"):
+        report(stores / "s" / "manifest.json", tmp_path / "page.html")
     with pytest.raises(InputError, match="holds a run"):
         report(next((stores / "s" / "runs").iterdir()), tmp_path / "page.html")
 
@@ -360,7 +362,7 @@ def test_a_review_is_decided_on_exported_and_applied(opened, hostile, tmp_path):
     Select(boxes[2]).select_by_visible_text("keep: the label is right")
     opened.find_element("id", "export-review").click()
     file = tmp_path / "review.csv"
-    WebDriverWait(opened, 20).until(lambda _: file.is_file())
+    WebDriverWait(opened, 20).until(lambda _: file.is_file() and file.stat().st_size)  # it is there before it is full
 
     decisions = read_decisions(file, hostile)
 

@@ -185,6 +185,38 @@ def test_a_run_of_another_dataset_is_refused(tmp_path):
         curate.score(vectors(seed=1), ["aum"], run=tmp_path / "first", out=tmp_path / "second")
 
 
+@pytest.mark.parametrize("option", ["model", "epochs"])
+def test_options_that_a_given_run_was_not_trained_with_are_refused(tmp_path, option):
+    curate.score(vectors(), ["aum"], out=tmp_path / "first", **FEW)
+    model = own_model(tmp_path, "nn.Linear(shape[0], classes)")
+
+    with pytest.raises(UsageError, match=rf"trained otherwise.*{option}: .* there, .* here"):
+        curate.score(vectors(), ["grand"], run=tmp_path / "first", out=tmp_path / "s", **{option: model if option == "model" else 9})
+
+
+def own_model(folder, built):
+    file = folder / "own.py"
+    file.write_text(f"from torch import nn\n\ndef build(shape, classes):\n    return {built}\n")
+    return f"{file}:build"
+
+
+def test_a_run_whose_weights_were_deleted_says_how_to_get_them(tmp_path):
+    curate.score(vectors(), ["aum"], out=tmp_path / "first", **FEW)
+    for weights in (tmp_path / "first").rglob("epoch-*.safetensors"):
+        weights.unlink()
+
+    with pytest.raises(InputError, match=r"no checkpoint of epoch .* `--checkpoints all`"):
+        curate.score(vectors(), ["grand"], run=tmp_path / "first", out=tmp_path / "second")
+
+
+def test_a_batch_norm_without_statistics_is_refused_before_the_training(tmp_path):
+    model = own_model(tmp_path, "nn.Sequential(nn.BatchNorm1d(shape[0], track_running_stats=False), nn.Linear(shape[0], classes))")
+
+    with pytest.raises(InputError, match="without running statistics"):
+        curate.score(vectors(), ["grand"], out=tmp_path / "s", model=model, **FEW)
+    assert epochs_trained(tmp_path / "s") == 0
+
+
 def test_a_folder_without_a_run_is_named(tmp_path):
     curate.score(vectors(), ["random"], out=tmp_path / "first")
 

@@ -14,7 +14,7 @@ from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.graph import graph_of
 from curate.index.indexes import Kind
-from curate.index.vectors import Metric, Vectors, placed
+from curate.index.vectors import Metric, Placed, Vectors
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -48,7 +48,7 @@ class D2:
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
         score = wanted_score(pool)
-        graph = graph_of(placed(pool["embedding"], self.metric), self.neighbours, self.index)
+        graph = graph_of(Placed(pool["embedding"], self.metric), self.neighbours, self.index)
         value = passed_forward(score - min(0.0, float(score.min())), graph.rows, graph.distance)
         return filled(pick(value, graph.rows, graph.distance, k, self.gamma), k, pool.rows, rng), np.ones(k)
 

@@ -15,7 +15,7 @@ from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.graph import graph_of
 from curate.index.indexes import Kind
-from curate.index.vectors import BLOCK, as_vectors, squared_norms, unit
+from curate.index.vectors import BLOCK, Placed, Vectors, squared_norms
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -58,23 +58,24 @@ class FacilityLocation:
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        similarity = similarity_graph(unit(as_vectors(pool["embedding"])), self.neighbours, self.index)
+        similarity = similarity_graph(Placed(pool["embedding"], "cosine"), self.neighbours, self.index)
         exact = self.greedy == "exact" or (self.greedy == "auto" and len(pool) <= EXACT)
         picked = greedy(similarity, k) if exact else by_threshold(similarity, k)
         picked = filled(picked, k, pool.rows, rng)
         return picked, _served(similarity, picked) if self.weigh else np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 12 * n * d + 60 * n * self.neighbours
+        return 4 * n * d + 60 * n * self.neighbours
 
 
-def similarity_graph(vectors: NDArray[np.float32], neighbours: int, index: Kind = "auto") -> "csr_array":
+def similarity_graph(vectors: Vectors | Placed, neighbours: int, index: Kind = "auto") -> "csr_array":
     """The similarities of near pairs of unit vectors, symmetric, (n, n) sparse; 1 on the diagonal."""
     from scipy.sparse import csr_array, eye_array
 
     graph = graph_of(vectors, neighbours, index)
     n, k = graph.rows.shape
-    length = squared_norms(vectors)  # 1, or 0 for a row of zeros, which is like nothing
+    blocks = (vectors[start : start + BLOCK] for start in range(0, n, BLOCK))
+    length = np.concatenate([squared_norms(block) for block in blocks])  # 1, or 0 for a row of zeros, which is like nothing
     products = np.square(graph.distance)
     products *= -1
     products += length[:, None]

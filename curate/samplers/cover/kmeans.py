@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from curate.budget import check_budget, power
 from curate.draws import best_per_bin
 from curate.errors import OptionError
-from curate.index.kmeans import default_clusters, kmeans
-from curate.index.vectors import Metric, placed
+from curate.index.kmeans import A_CENTROID, default_clusters, kmeans
+from curate.index.vectors import Metric, Placed
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -27,10 +27,10 @@ class KMeans:
     Reads `embedding`, (n, d), and `score` with `within=score`. `clusters=None` is √n of them. A cluster's share is in proportion to
     size**`power`: 1 keeps proportions, 0 gives the same to each, ½ lies between. In a cluster rows are drawn by key (`random`), the
     `nearest` to or `farthest` from its centroid come first, or those with the best `score`; ties go to the lower row.
-    Cost 2·n·K·d a round of k-means; memory a float32 copy of the vectors and of those trained on, 8·n·d bytes at most.
+    Cost 2·n·K·d a round of k-means; memory that of the rows trained on, 256·K·d numbers, not of all.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, *, clusters: int | None = None, power: float = 1.0, within: Within = "random", metric: Metric = "cosine") -> None:
         if clusters is not None and clusters < 1:
@@ -46,7 +46,7 @@ class KMeans:
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        found = kmeans(placed(pool["embedding"], self.metric), self.clusters or default_clusters(len(pool)), rng)
+        found = kmeans(Placed(pool["embedding"], self.metric), self.clusters or default_clusters(len(pool)), rng)
         if self.within == "score":
             first = wanted_score(pool)
         elif self.within == "random":
@@ -56,4 +56,5 @@ class KMeans:
         return best_per_bin(first, found.of, power(found.sizes, k, self.power)), np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * n * d + 64 * n
+        trained = min(n, A_CENTROID * (self.clusters or default_clusters(n)))
+        return 8 * trained * d + 64 * n

@@ -13,8 +13,8 @@ from curate.budget import check_budget
 from curate.budget import proportional as in_proportion
 from curate.draws import best_per_bin
 from curate.errors import OptionError
-from curate.index.kmeans import kmeans
-from curate.index.vectors import Metric, placed
+from curate.index.kmeans import A_CENTROID, kmeans
+from curate.index.vectors import Metric, Placed
 from curate.pool import ArrayPool, wanted_score
 from curate.protocols import Array, Pool, Rows
 from curate.rng import KeyedRandom
@@ -29,7 +29,7 @@ class KMQ:
     Reads `embedding`, (n, d), and `score` turned so that the wanted end is high. `draw=proportional` needs scores of 0 or more, as
     rewards are; `softmax` takes exp(score), as the code does, which also gives each cluster the same budget and not, as here and in the
     paper, that of its size. `clusters=512` are the code's, fewer where rows are fewer. A cluster's rows of weight 0 come last. For
-    rounds with feedback see `Refinement`. Cost 2·n·K·d a round of k-means; memory two float32 copies of the vectors.
+    rounds with feedback see `Refinement`. Cost 2·n·K·d a round of k-means; memory two copies of the rows trained on, 256 a cluster.
     """
 
     requires = ("embedding", "score")
@@ -47,11 +47,11 @@ class KMQ:
         keys = _log_quality(pool, self.draw) + rng.gumbel(pool.rows)
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        found = kmeans(placed(pool["embedding"], self.metric), self.clusters, rng)
+        found = kmeans(Placed(pool["embedding"], self.metric), self.clusters, rng)
         return best_per_bin(keys, found.of, in_proportion(found.sizes, k)), np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * n * d + 80 * n
+        return 8 * d * min(n, A_CENTROID * self.clusters) + 80 * n
 
 
 class Refinement:
@@ -93,7 +93,7 @@ class Refinement:
             raise OptionError(f"kmq: {len(vectors)} vectors but {len(pool)} quality scores; give one of each a row.")
         self._keys = _log_quality(pool, draw) + self._rng.gumbel(pool.rows)
         self.k, self.rounds, self.update = k, rounds, update
-        self.clusters = kmeans(placed(np.asarray(vectors), metric), clusters, self._rng)
+        self.clusters = kmeans(Placed(np.asarray(vectors), metric), clusters, self._rng)
         self.weights: Float64 = self.clusters.sizes / len(vectors)
         self._drawn: list[Rows] = []
         self._waits = False

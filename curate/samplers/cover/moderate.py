@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from curate.budget import check_budget
 from curate.errors import OptionError
-from curate.index.vectors import Metric, Vectors, placed
+from curate.index.vectors import Metric, Placed, Vectors
 from curate.protocols import Array, Pool, Rows
 from curate.rng import KeyedRandom
 from curate.topk import top_k
@@ -37,14 +37,14 @@ class Moderate:
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        far = to_centres(placed(pool["embedding"], self.metric), pool["label"], self.centre)
+        far = to_centres(Placed(pool["embedding"], self.metric), pool["label"], self.centre)
         return nearest_to_median(far, k), np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 12 * n * d + 40 * n
 
 
-def to_centres(vectors: Vectors, labels: Array, centre: Literal["median", "mean"]) -> NDArray[np.float64]:
+def to_centres(vectors: Vectors | Placed, labels: Array, centre: Literal["median", "mean"]) -> NDArray[np.float64]:
     """Each row's Euclidean distance from the centre of its class, (n,)."""
     if (labels < 0).any():
         raise OptionError(

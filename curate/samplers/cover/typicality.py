@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from curate.budget import check_budget
 from curate.errors import OptionError
-from curate.index.kmeans import kmeans
+from curate.index.kmeans import A_CENTROID, kmeans
 from curate.index.neighbours import nearest_by_distance
-from curate.index.vectors import Metric, Vectors, placed
+from curate.index.vectors import Metric, Placed, Vectors
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -25,7 +25,7 @@ class Typicality:
     Euclidean distance to the `neighbours` nearest rows of its cluster, at most half of them (the code averages squared distances, the paper
     does not). Clusters of fewer than `smallest` rows come last. In later rounds the code reckons anew without the rows picked before; ours
     keeps the first reckoning, which differs only where a budget exceeds the clusters. Cost 2·n·K·d a round of k-means, and n²·d/K for
-    neighbours; memory a float32 copy of the vectors and of those clustered.
+    neighbours; memory two copies of the rows trained on, 256 a cluster, and four of the largest cluster.
     """
 
     requires = ("embedding",)
@@ -42,15 +42,16 @@ class Typicality:
         check_budget(k, len(pool))
         if k == 0:
             return np.empty(0, np.int64), np.ones(0)
-        vectors = placed(pool["embedding"], self.metric)
+        vectors = Placed(pool["embedding"], self.metric)
         of = kmeans(vectors, min(k, self.most_clusters), rng).of
         return in_turn(typicality(vectors, of, self.neighbours), of, self.smallest)[:k], np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 16 * n * d + 40 * n
+        clusters = max(1, min(k, self.most_clusters))
+        return 8 * d * min(n, A_CENTROID * clusters) + 16 * d * min(n, 4 * n // clusters) + 40 * n
 
 
-def typicality(vectors: Vectors, of: Rows, neighbours: int) -> NDArray[np.float64]:
+def typicality(vectors: Vectors | Placed, of: Rows, neighbours: int) -> NDArray[np.float64]:
     """1 / (mean distance to the nearest rows of one's own cluster + 1e-5), (n,); 0 for the only row of a cluster.
 
     >>> typicality(np.float32([[0], [1], [3], [4]]), np.array([0, 0, 0, 0]), 20).round(3).tolist()

@@ -14,7 +14,7 @@ from curate.draws import gumbel_top_k
 from curate.errors import OptionError
 from curate.index import kept
 from curate.index.sketch import Kernel, Sketch, exact_density
-from curate.index.vectors import as_vectors, typical_distance, unit
+from curate.index.vectors import Placed, typical_distance
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -30,13 +30,13 @@ class Density:
     square) distance, which tell crowded from rare, also where most rows lie in one crowd and the median distance is that within it.
     `paper`: one hash of width 1 and a thousand repeats, under which all weights nearly agree and the draw is nearly uniform. `exact`
     sums pair by pair, O(n²·d), for small sets. `repeats`, `concat`, `width` and `kernel` (l2, l1, angular) override the variant.
-    The paper's algorithm prints weights ∝ the sum, its text and theorem say the inverse, which is meant. Two passes over the vectors;
-    memory a float32 copy, 4·n·d bytes, and the sketch, 8·repeats·65,536 bytes. The report says how unlike the weights are, and warns
-    where they are nearly equal.
+    The paper's algorithm prints weights ∝ the sum, its text and theorem say the inverse, which is meant. Four passes over the vectors,
+    which stay where they are; memory the sketch, 12·repeats·65,536 bytes, and 40 bytes a row (`exact`: a copy of the vectors). The
+    report says how unlike the weights are, and warns where they are nearly equal.
     """
 
     requires = ("embedding",)
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -58,19 +58,20 @@ class Density:
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
         check_budget(k, len(pool))
-        vectors = unit(as_vectors(pool["embedding"]))
+        vectors = Placed(pool["embedding"], "cosine")
         sketch = self._sketch(vectors, rng)
         if self.variant == "exact":
-            crowd = exact_density(sketch, vectors)
+            crowd = exact_density(sketch, vectors[:])
         else:
             crowd = sketch.density(vectors, sketch.count(vectors))
         kept.note(weighed(1 / crowd))
         return gumbel_top_k(-np.log(crowd), pool.rows, k, rng), np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 4 * n * d + 8 * (self.repeats or 256) * (1 << 16) + 40 * n
+        copied = 4 * n * d if self.variant == "exact" else 0
+        return copied + 12 * (self.repeats or 256) * (1 << 16) + 40 * n
 
-    def _sketch(self, vectors: NDArray[np.float32], rng: KeyedRandom) -> Sketch:
+    def _sketch(self, vectors: Placed, rng: KeyedRandom) -> Sketch:
         paper = self.variant == "paper"
         width = self.width or (1.0 if paper else OF_TYPICAL * typical_distance(vectors) or 1.0)
         concat = self.concat or (1 if paper else 6)

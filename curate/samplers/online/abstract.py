@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 
 from curate.errors import InputError, OptionError
 from curate.rng import KeyedRandom
+from curate.signals.sums import row_numbers
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -50,6 +51,8 @@ class AbstractOnline(Sampler[int]):
     reads_losses: ClassVar[bool]  # whether an epoch's rows follow from the losses before it
 
     def __init__(self, n: int, epochs: int, seed: int, rank: int | None, world: int | None) -> None:
+        if not isinstance(n, int | np.integer):
+            raise OptionError(f"{self.name}: the first argument is the number of rows, len(train), got a {type(n).__name__}.")
         if n < 1 or epochs < 1:
             raise OptionError(f"{self.name}: rows and epochs must be 1 or more, got {n} rows and {epochs} epochs.")
         if (rank is None) != (world is None) or (rank is not None and world is not None and not 0 <= rank < world):
@@ -153,12 +156,13 @@ class AbstractOnline(Sampler[int]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken; InputError for the state of another sampler, another seed or a dataset of another length."""
-        for key, own in (("name", self.name), ("n", self.n), ("seed", self.seed)):
+        told = {"name": "the sampler {}", "n": "{} rows", "seed": "seed {}"}
+        if missing := told.keys() - state.keys():
+            raise InputError(f"This is no sampler's state: it has no {', '.join(sorted(missing))}. Pass what state_dict() gave.")
+        for (key, words), own in zip(told.items(), (self.name, self.n, self.seed), strict=True):
             if state[key] != own:
-                what = {"name": "sampler", "n": "number of rows", "seed": "seed"}[key]
-                raise InputError(
-                    f"The state is of {what} {state[key]}, this sampler's is {own}. Resume with the data and options it began with."
-                )
+                theirs, ours = words.format(state[key]), words.format(own)
+                raise InputError(f"The state is of {theirs}, but this one is of {ours}. Resume with the data and options it began with.")
         self.epoch, self._began = state["epoch"], state["began"]
         self._losses = state["losses"].numpy().copy()
         self._fresh = state["fresh"].numpy().copy()
@@ -233,13 +237,7 @@ class AbstractOnline(Sampler[int]):
         return np.resize(rows, total)[rank::world]
 
     def _checked(self, rows: Any) -> Rows:
-        where = torch.as_tensor(rows).reshape(-1).cpu().numpy()
-        if where.dtype.kind not in "iu":
-            raise InputError(f"rows must be whole numbers, got {where.dtype}.")
-        if len(where) and not (0 <= where.min() and where.max() < self.n):
-            odd = int(where.min()) if where.min() < 0 else int(where.max())
-            raise InputError(f"Row {odd} is out of range: the sampler has rows 0 … {self.n - 1}.")
-        return where.astype(np.int64)
+        return row_numbers(rows.cpu() if isinstance(rows, Tensor) else rows, self.n, "sampler").numpy()
 
 
 def shuffled(rows: Rows, rng: KeyedRandom) -> Rows:

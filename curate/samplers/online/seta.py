@@ -20,7 +20,9 @@ class SeTa(AbstractOnline):
     over again. The first epoch has all groups, those beyond ⌊delta·epochs⌋ a random 1-share of all rows. No weights: unlike InfoBatch
     the sum of losses is not that of all rows. Groups are those of one-dimensional k-means, found exactly (up to 1,024 distinct
     losses, beyond on as many quantile cells) instead of by a random start as in the official code. A row without a loss counts
-    as hard as the hardest. Defaults are the package's; its scripts use share .1 for CIFAR, and 5 groups with window .9 or .6 for ImageNet.
+    as hard as the hardest. Defaults are the package's; its scripts use share .1, 5 groups and window .9 for CIFAR, 5 groups and window .6
+    for ImageNet. Where rows or epochs are few take window .8: most losses fall into the easiest groups, so that a window of half of
+    them passes over most rows in most epochs (benchmarks/online.py).
     """
 
     name = "seta"

@@ -11,7 +11,7 @@ import numpy as np
 from curate.errors import OptionError
 from curate.protocols import Columns, PerRow, Shard, View
 from curate.scorers.dynamics.run_length import check_reach
-from curate.scorers.gradients.epochs import check_epochs, evenly_spaced
+from curate.scorers.gradients.epochs import along_the_run, check_epochs
 from curate.scorers.gradients.last_layer import prediction_error
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ class TracIn(PerRow):
 
     Gives `score`, (n,) float32, 0 or more. `layers=all` takes every trainable parameter by ghost norms, 2/3 of a training step a row and
     checkpoint, shared with `grand` in the same call; `layers=last` the last linear layer in closed form, a forward pass, which is what
-    the authors' ImageNet experiment does. The rate is that of the middle of the checkpoint's epoch. `count` checkpoints, evenly spaced
-    over the whole run, or those that `epochs` names: the authors choose them where the loss falls, not in the converged tail,
-    where gradients vanish. The sum is that of plain SGD; for a run with AdamW the rates of single weights differ, and it is only a rank.
+    the authors' ImageNet experiment does. The rate is that of the middle of the checkpoint's epoch. `count` checkpoints, nearly
+    evenly spaced over the whole run with the early one of `grand` among them, or those that `epochs` names: the authors choose them where
+    the loss falls, not in the converged tail, where gradients vanish. The sum is that of plain SGD; for a run with AdamW the rates of
+    single weights differ, and it is only a rank.
     """
 
     requires = ("swept.influence",)
@@ -40,8 +41,8 @@ class TracIn(PerRow):
         self.epochs = check_epochs("tracin", epochs)
 
     def settle(self, epochs: int) -> Self:
-        """Evenly spaced checkpoints where none were named; OptionError where one lies beyond the run."""
-        found = self.epochs or evenly_spaced(1, epochs, self.count)
+        """Checkpoints along the run where none were named; OptionError where one lies beyond the run."""
+        found = self.epochs or along_the_run(epochs, self.count)
         check_reach("tracin", f"epoch {max(found)}", max(found), epochs)
         return type(self)(layers=self.layers, count=self.count, epochs=found)
 

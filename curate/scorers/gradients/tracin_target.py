@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from curate.errors import OptionError
 from curate.scorers.dynamics.run_length import check_reach
-from curate.scorers.gradients.epochs import check_epochs, evenly_spaced
+from curate.scorers.gradients.epochs import along_the_run, check_epochs
 from curate.scorers.gradients.pairs import AbstractPairs, Layers, check_width
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class TracInTarget(AbstractPairs):
 
     `most` and `least` are its extremes, `most_on` and `least_on` their target rows; `pairs=true` keeps `influence`, (n, targets).
     `layers=last` is the last linear layer in closed form, as in the authors' ImageNet experiment; `all` every parameter, projected to
-    `width` numbers. `count` checkpoints, evenly spaced over the whole run, or those in `epochs`; the rate is that of the middle of the
+    `width` numbers. `count` checkpoints along the whole run, those of `tracin`, or those in `epochs`; the rate is that of the middle of the
     epoch. The sum is that of plain SGD; for a run with AdamW it is only a rank. Costs a forward pass a row and checkpoint (with `all` a
     backward pass and the projection besides), classes + d numbers (`width`) on disk, and rows x targets products.
     """
@@ -34,8 +34,8 @@ class TracInTarget(AbstractPairs):
         self.epochs = check_epochs("tracin_target", epochs)
 
     def settle(self, epochs: int) -> "TracInTarget":
-        """Evenly spaced checkpoints where none were named; OptionError where one lies beyond the run."""
-        found = self.epochs or evenly_spaced(1, epochs, self.count)
+        """Checkpoints along the run where none were named; OptionError where one lies beyond the run."""
+        found = self.epochs or along_the_run(epochs, self.count)
         check_reach("tracin_target", f"epoch {max(found)}", max(found), epochs)
         return TracInTarget(layers=self.layers, count=self.count, epochs=found, width=self.width, pairs=self.pairs)
 

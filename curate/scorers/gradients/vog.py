@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curate.errors import OptionError
 from curate.protocols import Columns, Keep, Shard, Sign, State, View
 from curate.scorers.dynamics.run_length import check_reach
-from curate.scorers.gradients.epochs import check_epochs, evenly_spaced
+from curate.scorers.gradients.epochs import along_the_run, check_epochs, evenly_spaced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,8 @@ class VoG:
     code), a table's columns, or the embedding layer's output without padding (the text variant; for a bag of words the bag's
     mean). `output=logit` is the paper's; its toy code differentiates the probability, `prob`. `estimator=std` is the code's
     standard deviation, `printed` the paper's formula without the root over the sum. `count` checkpoints evenly spaced over the
-    `stage`: all of the run, or the first (early) or last (late) third of it, 3 or more; or those in `epochs`.
+    `stage`: all of the run (the early one of `grand` among them), or the first (early) or last (late) third of it, 3 or more; or those in
+    `epochs`.
 
     VoG is no finder of wrong labels by itself: output and stage decide its sign there. On digits with a tenth of the labels wrong the same
     code gives them an AUROC from 0.13 (prob, short training) to 0.95 (prob, trained until they were learned). Compare with `aum` first.
@@ -62,8 +63,14 @@ class VoG:
         """The stage's checkpoints where none were named; OptionError where the run has too few."""
         check_reach("vog", f"a spread over {LEAST} checkpoints", LEAST, epochs)
         third = max(LEAST, epochs // 3)
-        first, last = {"all": (1, epochs), "early": (1, third), "late": (epochs - third + 1, epochs)}[self.stage]
-        found = self.epochs or evenly_spaced(first, last, self.count)
+        found = (
+            self.epochs
+            or {
+                "all": along_the_run(epochs, self.count),
+                "early": evenly_spaced(1, third, self.count),
+                "late": evenly_spaced(epochs - third + 1, epochs, self.count),
+            }[self.stage]
+        )
         check_reach("vog", f"epoch {max(found)}", max(found), epochs)
         chosen = {"stage": self.stage, "estimator": self.estimator, "normalise": self.normalise, "count": self.count}
         return type(self)(output=self.output, epochs=found, **chosen)  # type: ignore[arg-type]  # the same literals as before

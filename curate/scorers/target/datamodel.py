@@ -28,8 +28,10 @@ class Datamodel:
     penalised by `decay`, all trained at once; the paper trains 10⁵ and more networks, which is out of reach, so this is the truth of a
     linear model on these vectors, not of your network. The paper's regression is a lasso; ours is ridge, its strength chosen for every
     target by leaving each subset out in turn (closed form). `most`, `least`, `most_on` and `least_on` are the extremes and their target
-    rows; a copy of a target row is mostly its first proponent. `pairs=true` keeps `influence`, (n, targets). Without a target: what a row
-    adds to its own log-odds, its memorisation, high for hard and mislabelled rows. A row without a label has no score.
+    rows. `leak` finds what is in both sets: the effect on a target beside the effect on the row itself, the smaller over the larger, 1 for
+    a copy; `leak_on` is that target row. (A copy leads its target's proponents mostly, not always: a row that is rarely got right can
+    add more, by exact influence, too.) `pairs=true` keeps `influence`, (n, targets). Without a target: what a row adds to its own
+    log-odds, its memorisation, high for hard and mislabelled rows. A row without a label has no score.
 
     Cost: some hundred steps of count x rows x d x classes, and count³ for the regression; the more subsets the better (twice as many as
     rows is plenty). Holds all vectors and, for a shard, count x rows numbers.
@@ -37,7 +39,7 @@ class Datamodel:
 
     keep: Literal["high"] = "high"
     combine: Literal["mean"] = "mean"
-    version = 1
+    version = 2
     passes = 1
 
     def __init__(
@@ -110,14 +112,20 @@ class Datamodel:
         place = np.searchsorted(state["row"], shard.rows)
         known = np.isin(shard.rows, state["row"])
         inside = masks[:, place[known]] - masks.mean(axis=0)[place[known]]  # (count, rows)
+        own = np.full(len(shard), np.nan, np.float32)
+        own[known] = np.einsum("cr,cr->r", inside, self._solved(state, shard["embedding"][known], shard["label"][known]))
         if self.on == "itself":
-            found = np.full(len(shard), np.nan, np.float32)
-            found[known] = np.einsum("cr,cr->r", inside, self._solved(state, shard["embedding"][known], shard["label"][known]))
-            return {"score": found}
+            return {"score": own}
         solved = self._solved(state, state["target.x"], state["target.y"])  # (count, targets)
         every = np.full((self.count, len(shard)), np.nan)
         every[:, known] = inside
-        return summary(len(shard), state["target.row"], lambda some: (every[:, some].T @ solved).astype(np.float32), pairs=self.pairs)
+
+        def effect(some: slice) -> NDArray[np.float32]:
+            return (every[:, some].T @ solved).astype(np.float32)
+
+        columns = dict(summary(len(shard), state["target.row"], effect, pairs=self.pairs))
+        leaks = summary(len(shard), state["target.row"], lambda some: likeness(effect(some), own[some]), pairs=False)
+        return columns | {"leak": leaks["most"], "leak_on": leaks["most_on"]}
 
     def _solved(self, state: State, x: NDArray[np.float32], y: NDArray[np.int64]) -> Matrix:
         """(MMᵀ + λI)⁻¹ f of the targets, (count, targets), whose product with the masks is the ridge regression's weights."""
@@ -139,6 +147,18 @@ def ridge(f: Matrix, spectrum: Matrix, axes: Matrix) -> Matrix:
         better = error < least
         best[:, better], least[better] = found[:, better], error[better]
     return best
+
+
+def likeness(effect: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The smaller over the larger of the effects on targets (rows, targets) and on the rows themselves (rows,); 0 where signs differ.
+
+    >>> likeness(np.float32([[2, 1, -2, 8]]), np.float32([2]))
+    array([[1.  , 0.5 , 0.  , 0.25]], dtype=float32)
+    """
+    itself = np.broadcast_to(own[:, None], effect.shape)
+    larger, smaller = np.maximum(np.abs(effect), np.abs(itself)), np.minimum(np.abs(effect), np.abs(itself))
+    alike = (effect * itself > 0) | np.isnan(itself)
+    return np.where(alike, smaller / np.maximum(larger, np.finfo(np.float32).tiny), 0).astype(np.float32)
 
 
 def _known(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -137,6 +137,10 @@ def test_the_state_of_another_dataset_is_refused(name):
 
     with pytest.raises(InputError, match="The state is of"):
         other.load_state_dict(state)
+    with pytest.raises(InputError, match=f"The state is of {N + 1} rows, but this one is of {N} rows. Resume with"):
+        MAKERS[name]().load_state_dict({**state, "n": N + 1})
+    with pytest.raises(InputError, match="no sampler's state: it has no n, name, seed"):
+        MAKERS[name]().load_state_dict({"losses": state["losses"]})
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,7 @@ def test_the_state_of_another_dataset_is_refused(name):
         ([-1], [1.0], "Row -1 is out of range"),
         ([0, 1], [1.0], 'reduction="none"'),
         ([0.5], [1.0], "whole numbers"),
+        (None, [1.0], "whole numbers"),
     ],
 )
 def test_losses_that_do_not_fit_are_refused(rows, losses, message):
@@ -177,6 +182,7 @@ def test_a_loop_that_reports_no_loss_is_told_of(name):
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: RS2(range(5), 3),
         lambda: RS2(0, 3),
         lambda: RS2(5, 0),
         lambda: RS2(5, 3, share=0),
@@ -198,13 +204,15 @@ def test_options_that_cannot_be_are_refused(make):
 
 
 TWO = """
-import json, sys
+import json, os, sys
 import torch, torch.distributed as dist
 sys.path.insert(0, sys.argv[1])
 from curate.errors import InputError
 from curate.samplers import InfoBatch, SeTa
 
-rank, port, state_file = int(sys.argv[2]), sys.argv[3], sys.argv[4]
+port, state_file = sys.argv[2], sys.argv[3]
+other_rank = os.fork()  # what is imported by now serves both
+rank = 0 if other_rank else 1
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
 found = []
 for make in (lambda: InfoBatch(41, 6, seed=1), lambda: SeTa(41, 6, seed=1)):
@@ -229,9 +237,12 @@ for n, seed in ((41 + rank, 1), (41, rank)):  # what must not hang
     except InputError as error:
         refused.append(str(error))
 found.append(refused)
-print(json.dumps(found))
+with open(f"{state_file}-{rank}.json", "w") as file:
+    json.dump(found, file)
 dist.barrier()
 dist.destroy_process_group()  # a rank must not go while the other still speaks to it
+if rank == 0:
+    assert os.waitpid(other_rank, 0)[1] == 0
 """
 
 
@@ -240,9 +251,8 @@ def test_two_processes_killed_and_resumed_see_the_rows_of_one(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     root = Path(curate.__file__).parents[1]
-    calls = [[sys.executable, "-c", TWO, str(root), str(rank), str(port), str(tmp_path / "state")] for rank in range(2)]
-    processes = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True) for call in calls]
-    ranks = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    subprocess.run([sys.executable, "-c", TWO, str(root), str(port), str(tmp_path / "state")], check=True, timeout=120)
+    ranks = [json.loads((tmp_path / f"state-{rank}.json").read_text()) for rank in range(2)]
 
     expected = []
     for sampler in (InfoBatch(41, 6, seed=1), SeTa(41, 6, seed=1)):

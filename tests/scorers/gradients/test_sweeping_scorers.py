@@ -213,3 +213,12 @@ def test_a_stage_is_a_third_of_the_run_and_at_least_three_checkpoints():
 @pytest.mark.parametrize("scorer", SCORERS, ids=lambda s: type(s).__name__)
 def test_keeps_its_promises(scorer):
     check_scorer(scorer)
+
+
+@pytest.mark.parametrize("epochs", [3, 6, 12, 30, 60, 200])
+def test_gradient_scorers_meet_at_the_same_checkpoints(epochs):
+    """A sweep for all of them then visits no checkpoint that VoG alone would not."""
+    grand, tracin, vog = (set(scorer.settle(epochs).epochs) for scorer in (GraNd(), TracIn(), VoG()))
+
+    assert grand < tracin <= vog
+    assert {1, epochs} <= tracin and len(tracin) == min(5, epochs) and len(vog) == min(10, epochs)

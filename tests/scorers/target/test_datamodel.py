@@ -53,6 +53,30 @@ def test_a_row_that_is_also_a_target_leads_its_proponents(scores):
     assert scores["datamodel.most_on"][7:10].tolist() == [0, 1, 2]
 
 
+def test_a_planted_copy_leads_the_leakage_query(scores):
+    """The acceptance row: duplicates come first, each naming the target that it copies."""
+    leak, on = scores["datamodel.leak"], scores["datamodel.leak_on"]
+
+    assert sorted(np.argsort(-leak, kind="stable")[:3].tolist()) == [7, 8, 9]
+    np.testing.assert_allclose(leak[7:10], 1, atol=1e-3)
+    assert on[7:10].tolist() == [0, 1, 2]
+
+
+def test_copies_with_right_labels_lead_the_leakage_query_too():
+    """Twelve rows that are also targets, where a row that is hard to fit can raise a target more than its copy does."""
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(2).permutation(len(x))[:90]
+    x, y = x[order].astype(np.float32), y[order]
+    rows, target = shard_of({"embedding": x[:60], "label": y[:60]}), {"target.embedding": x[48:], "target.label": y[48:]}
+    scorer = Datamodel(count=200, decay=0.1, pairs=True)
+    state = {f"target.{key}": value for key, value in scorer.merge_target([scorer.fit_target(shard_of(target))]).items()}
+
+    columns = scorer.score(rows, scorer.merge([scorer.fit(rows, state)]) | state)
+
+    assert sorted(np.argsort(-columns["leak"], kind="stable")[:12].tolist()) == list(range(48, 60))
+    assert columns["leak_on"][48:].tolist() == list(range(12))
+
+
 def test_rows_with_wrong_labels_are_what_is_memorised(scores):
     others = np.delete(scores["own"], [7, 8, 9])
     assert (scores["own"][7:10, None] > others).mean() > 0.85
