@@ -11,7 +11,8 @@ With `--model` a second `rds`, `states`, reads the hidden states of that languag
 it is a GPT-2 of two layers, 96 wide, that has read the texts of both sets once (BOTH.parquet). `--report` writes a page for each with both
 ends of every score, 24 rows. Vectors are the static ones that come with the package. One thread, CPU seconds; about three minutes. The
 claims, and what came of them on two shared cores: on news all are far above random (.24), at 5 % from .79 (dsir) to .93 (got_d); whole
-instructions are found, and of answers alone nobody tells much. GOT-D: 100,000 rows against 500 in 32 s.
+instructions are found, and of answers alone nobody tells much. The small model's states are above random, too (.56 at 5 % of news, by
+turns), and below the static vectors, but for answers alone. GOT-D: 100,000 rows against 500 in 30 s.
 """
 
 import argparse

@@ -58,6 +58,7 @@ class LineFilters:
     hard_sign: Sign = 0
     keep: Keep = "high"
     combine: Literal["mean"] = "mean"
+    merges_early: Literal[True] = True
     version = 1
 
     def __init__(self, *, weights: tuple[float, ...] | None = None, reference: Literal["none", "bigram"] = "none") -> None:

@@ -50,6 +50,7 @@ class Contamination:
     hard_sign: Sign = 0
     keep: Keep = "low"
     combine: Literal["mean"] = "mean"
+    merges_early: Literal[True] = True
     version = 1
 
     def __init__(self, *, n: int = 13, shortest: int = 8, common: int = 0, report: bool = True) -> None:

@@ -20,7 +20,9 @@ def needed(name: str, device: str, precision: Precision, batch_tokens: int) -> i
     weights = sum(weight.numel() for weight in model.parameters())
     layers = [module for module in model.modules() if module is not model.get_output_embeddings()]  # its logits come in chunks
     a_token = STATES * int(config.get_text_config().hidden_size) + 2 * max(map(_width, layers))
-    return int(dtype_on(device, precision).itemsize * (weights + batch_tokens * a_token) + LOGITS)
+    tokens = 1 if device.startswith("cuda") else batch_tokens  # a batch that a GPU does not hold is halved
+    found: int = dtype_on(device, precision).itemsize * (weights + tokens * a_token) + LOGITS
+    return found
 
 
 def _width(module: torch.nn.Module) -> int:

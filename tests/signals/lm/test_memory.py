@@ -24,6 +24,7 @@ def test_it_counts_every_weight_once(tiny_language_model, kind):
     assert needed(folder, "cpu", "float32", 0) - LOGITS == 4 * weights
     assert needed(folder, "cpu", "bfloat16", 0) - LOGITS == 2 * weights
     assert needed(folder, "cpu", "float32", 1000) > needed(folder, "cpu", "float32", 10)
+    assert needed(folder, "cuda", "float32", 1000) == needed(folder, "cuda", "float32", 10)  # there, batches are halved
 
 
 @pytest.mark.parametrize("more", [["--dry-run"], []])
