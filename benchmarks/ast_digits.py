@@ -7,6 +7,8 @@ The digits that come with scikit-learn, 1,000 rows to learn from and 597 to test
 An expert's move is the distance between its weights after two epochs; its unevenness is the largest move over the mean one; a turn is the
 angle between two moves in a row; the slope is the mean length of an input gradient, which the penalty pulls to 1. Sets: ten a class, the
 MLP with fewer experts; it has no convolutions, so that `perturb` changes nothing here and is left out.
+Found: the clipped loss makes experts move a quarter less in its ten epochs, more evenly and straighter. The penalty does what its formula
+says, it pulls slopes from .1 to 1, and for that weights must grow: experts move more. So does the whole, and all on is as good as all off.
 """
 
 import argparse
