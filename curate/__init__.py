@@ -11,6 +11,7 @@ _FACADE: dict[str, str] = {
     "Comparison": "curate.comparison:Comparison",
     "Attribution": "curate.attribution:Attribution",
     "advise": "curate.stages.advising:advise",
+    "audit": "curate.stages.auditing:audit",
     "bench": "curate.stages.benching:bench",
     "compare": "curate.stages.comparing:compare",
     "Embeddings": "curate.embeddings:Embeddings",

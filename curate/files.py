@@ -14,7 +14,7 @@ from curate.compensated import COMPENSATED, Compensated
 from curate.errors import InputError, did_you_mean
 from curate.folders import PACKED, data_suffix, folder_splits, image_folder
 from curate.image_tables import expanded
-from curate.reading import check_before, check_names, explain_failures
+from curate.reading import as_dataset, check_before, check_names, explain_failures
 
 if TYPE_CHECKING:
     import datasets
@@ -99,8 +99,6 @@ def _build(files: Sequence[str], source: str) -> "datasets.Dataset":
 
 def _map_arrow(files: Sequence[str]) -> "datasets.Dataset":
     """Arrow files of either form, mapped where they lie instead of copied into a cache."""
-    import datasets
-
     tables = []
     for file in files:
         check_before(file, "arrow")
@@ -108,7 +106,7 @@ def _map_arrow(files: Sequence[str]) -> "datasets.Dataset":
             tables.append(_arrow_table(file))
         check_names(tables[-1].column_names, file)
     with explain_failures(files, files[0], "arrow"):
-        return datasets.Dataset(pa.concat_tables(tables))
+        return as_dataset(pa.concat_tables(tables))
 
 
 def _arrow_table(file: str) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from curate.errors import InputError
+from curate.reading import as_dataset
 
 if TYPE_CHECKING:
     import datasets
@@ -96,7 +97,7 @@ def _image_table(path: Path, images: Sequence[tuple[str, ...]], depth: int, clas
         kinds["label"] = datasets.ClassLabel(names=list(classes))
         columns["label"] = pa.array([codes[parts[depth]] if len(parts) > depth + 1 else None for parts in images], pa.int64())
     features = datasets.Features(kinds)
-    return datasets.Dataset(pa.table(columns).cast(features.arrow_schema))
+    return as_dataset(pa.table(columns).cast(features.arrow_schema))
 
 
 def _files(path: Path, recursive: bool) -> list[Path]:

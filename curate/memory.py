@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curate import png
 from curate.errors import InputError
 from curate.files import Opened
-from curate.reading import check_names, explain_failures, no_rows
+from curate.reading import as_dataset, check_names, explain_failures, no_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -67,7 +67,7 @@ def from_arrays(x: NDArray[Any], y: NDArray[Any] | None, names: Sequence[str] | 
         is_code = names is not None and y.dtype.kind in "iu"
         features["label"] = datasets.ClassLabel(names=list(names or ())) if is_code else _feature(columns["label"].type)
     schema = datasets.Features(features)
-    return datasets.Dataset(pa.table(columns).cast(schema.arrow_schema))
+    return as_dataset(pa.table(columns).cast(schema.arrow_schema))
 
 
 def _input_column(x: NDArray[Any]) -> tuple[str, pa.Array, Any]:
@@ -150,11 +150,9 @@ def _scalar(value: Any) -> Any:
 
 
 def _from_arrow(table: pa.Table) -> "datasets.Dataset":
-    import datasets
-
     check_names(table.column_names, "Table")
     with explain_failures([], "Table", "Arrow table"):
-        return datasets.Dataset(table)
+        return as_dataset(table)
 
 
 def _from_pandas(frame: Any) -> "datasets.Dataset":

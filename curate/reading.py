@@ -7,11 +7,14 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from curate.errors import ColumnError, InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    import datasets
 
 _NO_ROWS: Final = ("corresponds to no data", "BatchSize must be greater than 0")  # `datasets` on an empty split, on an empty row group
 _HUB_HINT: Final = "Check the name, the network, and HF_HUB_OFFLINE; a private set needs `hf auth login`."
@@ -43,6 +46,19 @@ def check_names(names: Sequence[str], source: str) -> None:
     double = sorted({name for name in names if list(names).count(name) > 1}) if len(set(names)) < len(names) else []
     if double:
         raise ColumnError(f'"{source}" has more than one column "{double[0]}"; names must differ. Rename or drop one.')
+
+
+def as_dataset(table: pa.Table) -> "datasets.Dataset":
+    """A table as `datasets` has it, named by its content; left to itself `datasets` pickles it for that, three copies in memory."""
+    import datasets
+    import xxhash
+
+    digest = xxhash.xxh3_128(str(table.schema).encode())
+    for chunk in (chunk for column in table.columns for chunk in column.chunks):
+        digest.update(f"{chunk.offset} {len(chunk)}".encode())
+        for buffer in chunk.buffers():
+            digest.update(buffer or b"-")
+    return datasets.Dataset(table, fingerprint=digest.hexdigest()[:16])
 
 
 def no_rows(source: str) -> InputError:

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from curate.index.neighbours import nearest_by_distance
+from curate.index.indexes import Index, plan, search_parts
+from curate.index.neighbours import in_parts, nearest_by_distance
 
 
 def cloud(n=300, d=6, shift=0.0):
@@ -57,3 +58,15 @@ def test_other_indexes_find_most_and_say_exact_values(kind, least):
     assert recall(rows, nearest_by_distance(x, 10)[0]) > least
     exact = np.linalg.norm(x[:50, None] - x[rows[:50]], axis=2)
     np.testing.assert_allclose(values[:50], exact, rtol=1e-3, atol=1e-3)
+
+
+def test_an_index_in_files_answers_as_the_whole_and_a_cut_file_is_made_anew(tmp_path):
+    x = np.random.default_rng(3).normal(size=(3000, 8)).astype(np.float32)
+    chosen = plan(*x.shape, "ivf")
+    whole, _ = Index.build(x, chosen).search(x[:40], 5)
+
+    for _ in range(2):
+        found, _ = search_parts(in_parts(x, chosen, tmp_path / "index", 1100), x[:40], 5)
+        np.testing.assert_array_equal(np.sort(found), np.sort(whole))
+        part = tmp_path / "index-001"
+        part.write_bytes(part.read_bytes()[:-100])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.errors import ColumnError, OptionError
-from curate.index.vectors import as_vectors, centred, squared_distances, typical_distance, unit
+from curate.index.vectors import Placed, as_vectors, centred, squared_distances, typical_distance, unit
 
 
 def test_rows_with_nan_or_infinity_are_counted_and_float16_is_named():
@@ -33,3 +33,21 @@ def test_distances_of_a_far_away_set_do_not_cancel_once_centred():
 def test_the_typical_distance_of_equal_rows_is_zero():
     assert typical_distance(np.full((5, 3), 0.1, np.float32)) == 0
     assert typical_distance(np.float32([[0], [2]])) == pytest.approx(2**0.5)  # pairs 0-0, 0-2, 2-0, 2-2: the mean square is 2
+
+
+def test_vectors_read_by_block_are_those_of_the_whole():
+    values = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float16)
+    values[7] = 0
+
+    whole, lazy = unit(as_vectors(values)), Placed(values, "cosine")
+
+    np.testing.assert_array_equal(lazy[:], whole)
+    np.testing.assert_array_equal(lazy[10:20], whole[10:20])
+    np.testing.assert_array_equal(lazy[np.array([3, 7])], whole[[3, 7]])
+    assert typical_distance(lazy) == typical_distance(whole)
+
+
+def test_a_row_of_length_one_stays_what_it_is_among_others():
+    row = unit(np.float32([[1, 2, 3]]))
+
+    assert unit(np.concatenate((row, np.float32([[3, 0, 4]]))))[0].tolist() == row[0].tolist()

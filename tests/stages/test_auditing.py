@@ -51,7 +51,7 @@ def ones(mask) -> list[int]:
 def test_what_was_planted_is_found(planted, tmp_path):
     table, test = planted
 
-    found = auditing.audit(curate.load(table, label="intent"), test=curate.load(test), out=tmp_path / "a")
+    found = curate.audit(curate.load(table, label="intent"), test=curate.load(test), out=tmp_path / "a")
 
     assert ones(found.found["empty"]) == [404, 405]
     assert {400, 401} <= set(ones(found.found["exact_duplicate"]))
