@@ -6,7 +6,7 @@ Digits: the bundled ones as vectors of 64 pixels, 1,000 rows to train on, the ot
 for vectors, CCS on AUM at seven sizes with random rows of each, 3 seeds, once 60 and once 300 steps of 32 rows. Fashion-MNIST: the first
 10,000 train rows, 5,000 test rows, the small ConvNet of online.py, CCS on AUM with random rows of each size, 3 seeds: four sizes for 640
 steps of 100 rows, which is too short for all rows, and three sizes for 16 epochs of their own rows. advice_NAME.txt holds what the command
-prints at each compute, advice_NAME.png the picture of the last. Run again with the same --dir, it goes on.
+prints at each compute, advice_NAME.png the picture of the longest equal steps. Run again with the same --dir, it goes on.
 """
 
 import argparse
@@ -51,9 +51,9 @@ def fashion(arguments: argparse.Namespace) -> None:
     what = f"Fashion-MNIST, the first {len(data):,} train rows, {TEST_ROWS:,} test rows, a small ConvNet"
     model = {"model": f"{Path(__file__).with_name('online.py')}:build_model", "lr": RATE, "batch_size": 100}
     folder = arguments.dir / "fashion"
-    short, _ = advised(data, test, folder, budgets=(4, 11, 30, 60), runs={"640-steps": {"steps": 640}}, **model)
+    short, figure = advised(data, test, folder, budgets=(4, 11, 30, 60), runs={"640-steps": {"steps": 640}}, **model)
     runs = {"16-epochs": {"epochs": 16, "budget": "epochs"}}
-    lines, figure = advised(data, test, folder, budgets=(4, 11, 30), runs=runs, **model)
+    lines, _ = advised(data, test, folder, budgets=(4, 11, 30), runs=runs, **model)
     write("fashion", what, ["640 steps for every size:", *short, "", "16 epochs of each size's own rows:", *lines], figure, arguments.out)
 
 
