@@ -38,7 +38,7 @@ class Placed:
     A row's numbers do not depend on which others are read with it. Raises as `placed` does, after one pass. `shift`, (d,), is taken off.
 
     >>> vectors = Placed(np.float32([[3, 4], [0, 0], [0, 5]]), "cosine")
-    >>> vectors.shape, vectors[1:].tolist(), vectors.mean().round(6).tolist()
+    >>> vectors.shape, vectors[1:].tolist(), [round(x, 6) for x in vectors.mean().tolist()]
     ((3, 2), [[0.0, 0.0], [0.0, 1.0]], [0.2, 0.6])
     """
 

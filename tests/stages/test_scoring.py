@@ -620,7 +620,7 @@ def test_what_a_long_score_cost_is_told_by_the_row(tmp_path):
 
     curate.score(pa.table({"text": ["a text", "another text"]}), ["lexical"], out=tmp_path / "s")
     about = showing.describe(tmp_path / "s")
-    assert 0 < about["scores"][0]["cpu_seconds"] < 10 and "rows/s" not in score_lines(about, None)
+    assert 0 <= about["scores"][0]["cpu_seconds"] < 10 and "rows/s" not in score_lines(about, None)
 
     about["scores"][0].update(cpu_seconds=40.0, rows=100_000)
 
