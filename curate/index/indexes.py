@@ -165,17 +165,12 @@ class Index:
         write_whole(path, lambda temporary: faiss.write_index(self._index, str(temporary)))
         write_whole(_sum(path), lambda temporary: temporary.write_text(checksum(path)))
 
-    @staticmethod
-    def is_whole(path: Path) -> bool:
-        """Whether a file is there, and as it was saved."""
-        return path.is_file() and _sum(path).is_file() and _sum(path).read_bytes() == checksum(path).encode()
-
     @classmethod
     def open(cls, path: Path, chosen: Plan, *, mapped: bool = False) -> "Index | None":
         """The index in a file, or None where there is none, or a damaged one: it can be built anew. `mapped` leaves the rows on disk."""
         import faiss
 
-        if not cls.is_whole(path):
+        if not path.is_file() or not _sum(path).is_file() or _sum(path).read_bytes() != checksum(path).encode():
             return None
         try:
             index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)

@@ -92,15 +92,19 @@ def _parts(vectors: Placed, chosen: Plan, file: Path | None) -> list[Index]:
 def in_parts(vectors: NDArray[Any] | Placed, chosen: Plan, file: Path, rows: int) -> list[Index]:
     """The index in files of `rows` rows each, made where they are not there and whole, mapped; one part is in memory at a time."""
     paths = [file.with_name(f"{file.name}-{start // rows:03d}") for start in range(0, len(vectors), rows)]
+    parts: list[Index] = []
     trained: Index | None = None
     for start, path in zip(range(0, len(vectors), rows), paths, strict=True):
-        if not Index.is_whole(path):
+        part = Index.open(path, chosen, mapped=True)
+        if part is None:
             trained = trained or Index.trained(vectors, chosen)
-            part = trained.emptied()
-            part.add(vectors, start, min(start + rows, len(vectors)))
-            part.save(path)
-    parts = [Index.open(path, chosen, mapped=True) for path in paths]
-    return [part for part in parts if part is not None]
+            made = trained.emptied()
+            made.add(vectors, start, min(start + rows, len(vectors)))
+            made.save(path)
+            part = Index.open(path, chosen, mapped=True)
+            assert part is not None, "it was saved just now"
+        parts.append(part)
+    return parts
 
 
 def _put_right(vectors: Placed, rows: Rows, queries: Vectors, k: int) -> tuple[Rows, Vectors]:

@@ -35,16 +35,17 @@ def placed(values: Array, metric: Metric) -> Vectors:
 class Placed:
     """What `placed` gives, read as it is asked for: of memory-mapped embeddings, of float16 too, no more is in memory than that.
 
-    A row's numbers do not depend on which others are read with it. Raises as `placed` does, after one pass. `shift`, (d,), is taken off.
+    A row's numbers do not depend on which others are read with it. Raises as `placed` does, after one pass.
 
     >>> vectors = Placed(np.float32([[3, 4], [0, 0], [0, 5]]), "cosine")
-    >>> vectors.shape, vectors[1:].tolist(), [round(x, 6) for x in vectors.mean().tolist()]
+    >>> vectors.shape, vectors[1:].tolist(), [round(x, 6) for x in mean_of(vectors).tolist()]
     ((3, 2), [[0.0, 0.0], [0.0, 1.0]], [0.2, 0.6])
     """
 
-    def __init__(self, values: Array, metric: Metric, shift: Vectors | None = None) -> None:
+    def __init__(self, values: Array, metric: Metric) -> None:
         _require_places(values)
-        self._values, self._metric, self._shift = values, metric, shift
+        self._values, self._metric = values, metric
+        self._shift: Vectors | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,12 +59,8 @@ class Placed:
         vectors = unit(vectors) if self._metric == "cosine" else vectors
         return vectors if self._shift is None else vectors - self._shift
 
-    def mean(self) -> Vectors:
-        """Of all rows, (d,) float32, summed in float64."""
-        return mean_of(self)
-
     def moved(self, shift: Vectors) -> "Placed":
-        """The same with `shift` taken off every row."""
+        """The same with `shift`, (d,), taken off every row."""
         moved = copy(self)
         moved._shift = shift
         return moved

@@ -18,19 +18,18 @@ def row_numbers(rows: Any, n: int, whose: str) -> Tensor:
     try:
         where = torch.as_tensor(rows).reshape(-1)
     except (TypeError, ValueError, RuntimeError):
-        kind = type(rows).__name__
-        raise InputError(
-            f"rows must be whole numbers, got a {kind}. Let the dataset give each row's position with it, and pass those."
-        ) from None
+        raise _not_whole(f"a {type(rows).__name__}") from None
     if len(where) and (where.is_floating_point() or where.is_complex() or where.dtype == torch.bool):
-        raise InputError(
-            f"rows must be whole numbers, got {where.dtype}. Let the dataset give each row's position with it, and pass those."
-        )
+        raise _not_whole(str(where.dtype))
     if where.device.type == "cpu" and len(where):  # a GPU is not waited for
         low, high = int(where.min()), int(where.max())
         if low < 0 or high >= n:
             raise InputError(f"Row {low if low < 0 else high} is out of range: the {whose} has rows 0 … {n - 1}.")
     return where.long()
+
+
+def _not_whole(found: str) -> InputError:
+    return InputError(f"rows must be whole numbers, got {found}. Let the dataset give each row's position with it, and pass those.")
 
 
 class RowSums:

@@ -56,30 +56,35 @@ class RunOptions:
 
 def plan_recipe(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None) -> "tuple[Proxy, Recipe]":
     """The model and recipe of a run: as the store has them, else the options over the defaults. OtherJobError where the two disagree."""
-    from curate.signals.proxies import find
-    from curate.signals.training import Recipe, default_recipe
-
-    proxy = find(options.model or (known or {}).get("model_spec"), data)
-    if known is None:
-        return proxy, Recipe(**default_recipe(data.modality, proxy.name, len(data)) | options.given())
-    stored = {key: value for key, value in known.items() if key in {f.name for f in fields(Recipe)}}
-    recipe = Recipe(**stored | options.given())
-    wanted = {"model": proxy.name, **as_json(recipe)}
-    there = {"model": known["model"], **stored}
-    if wanted != there:
-        raise OtherJobError(f"The out folder holds another job ({differences(there, wanted)}). Use another --out, or --overwrite.")
+    proxy, recipe, unlike = _planned(options, data, known)
+    if unlike:
+        raise OtherJobError(f"The out folder holds another job ({unlike}). Use another --out, or --overwrite.")
     return proxy, recipe
 
 
 def require_same_recipe(options: RunOptions, data: Dataset, known: Mapping[str, Any], run: Path) -> None:
     """UsageError where the options say otherwise than the run that was named, which is read as it is."""
-    try:
-        plan_recipe(options, data, known)
-    except OtherJobError as error:
-        what = str(error).partition("(")[2].rpartition(")")[0]
+    *_, unlike = _planned(options, data, known)
+    if unlike:
         raise UsageError(
-            f'Run "{run}" was trained otherwise than the options say ({what}). Leave them out to read it as it is, or --run to train anew.'
-        ) from None
+            f'Run "{run}" was trained otherwise than the options say ({unlike}). '
+            "Leave them out to read it as it is, or --run to train anew."
+        )
+
+
+def _planned(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None) -> "tuple[Proxy, Recipe, str]":
+    """Model and recipe, and in words what the options say otherwise than what is known already; "" where they agree."""
+    from curate.signals.proxies import find
+    from curate.signals.training import Recipe, default_recipe
+
+    proxy = find(options.model or (known or {}).get("model_spec"), data)
+    if known is None:
+        return proxy, Recipe(**default_recipe(data.modality, proxy.name, len(data)) | options.given()), ""
+    stored = {key: value for key, value in known.items() if key in {f.name for f in fields(Recipe)}}
+    recipe = Recipe(**stored | options.given())
+    wanted = {"model": proxy.name, **as_json(recipe)}
+    there = {"model": known["model"], **stored}
+    return proxy, recipe, differences(there, wanted) if wanted != there else ""
 
 
 def require_labels(data: Dataset, needed_by: str) -> None:
