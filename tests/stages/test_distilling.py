@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import curate
+from curate.distill import evaluation
 from curate.distill.infer import INFER
 from curate.errors import InputError, OptionError, OtherJobError, UnknownNameError, UsageError
 from curate.progress import Silent
@@ -120,6 +121,27 @@ def test_every_set_is_tested_beside_the_distilled_one(tmp_path):
     assert summary["robust"]["gain"] == pytest.approx(gain)
     assert summary["rate"] == 0.05
     assert summary["loss"] == {"loss": [2.0, 1.0]}
+
+
+@pytest.mark.parametrize("rows", [40, 8], ids=["rows-to-spare", "no-row-to-spare"])
+def test_the_rate_of_real_rows_is_chosen_on_training_rows_and_the_test_set_asked_once(rows, tmp_path, monkeypatch):
+    asked, trained = [], []
+    accuracies, train = evaluation.Ensemble.accuracies, evaluation.train
+
+    def watched(ensemble, images, labels):
+        asked.append((images, trained[-1]))
+        return accuracies(ensemble, images, labels)
+
+    monkeypatch.setattr(evaluation.Ensemble, "accuracies", watched)
+    monkeypatch.setattr(evaluation, "train", lambda known, *rest: trained.append(known.images) or train(known, *rest))
+
+    found = made(tmp_path, Halfway(soft=True), pixels_of(rows))
+
+    trials = [(images, known) for images, known in asked if len(images) != 20]  # 20 test rows
+    assert len(asked) - len(trials) == len(found.summary()["results"])
+    assert len(trials) == 3 * 7  # rates, and sets of real rows
+    if rows == 40:
+        assert not any((known == image).flatten(1).all(1).any() for images, known in trials for image in images)
 
 
 def test_the_robust_scores_are_the_formulas_of_dd_ranking():
