@@ -38,7 +38,7 @@ def main() -> None:
     }
     own = soft[torch.arange(len(soft)), torch.from_numpy(found.labels)]
     lines = [
-        f"torch {torch.__version__}; {arguments.ipc} a class, learned rate {found.rate:.3f}; accuracy of 6 MLPs in %, mean +- standard error",
+        f"torch {torch.__version__}; {arguments.ipc} a class, rate {found.rate:.3f}; 6 MLPs, accuracy in %, mean +- standard error",
         f"the learned labels give their own class {own.mean():.2f} on average ({own.min():.2f} to {own.max():.2f})",
         "",
         f"{'rate':>6} {'momentum':>8} {'steps':>6} " + " ".join(f"{name:>13}" for name in known),
