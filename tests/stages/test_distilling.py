@@ -199,6 +199,13 @@ def test_a_distilled_set_has_a_page_of_its_own(tmp_path):
         report(found.path, tmp_path / "page.html", data=pixels_of())
 
 
+def test_without_a_test_set_a_fifth_of_the_rows_is_one_and_said_to_be_unseen(tmp_path):
+    found = made(tmp_path, test=None).summary()
+
+    assert found["test"]["rows"] == 8 and found["test"]["from"] == "a fifth of the rows, which the distiller did not see"
+    assert {one["set"]: one["rows"] for one in found["results"]}[EVERYTHING] == 32
+
+
 def test_a_distiller_never_meets_the_test_set(tmp_path):
     made(tmp_path)
 
