@@ -103,5 +103,4 @@ def _compact(data: RealImages, real: Tensor, learned: Tensor) -> Compensated:
 
     low, high = (pixels(edge[None, :, None, None])[0, :, 0, 0] for edge in (data.images.amin((0, 2, 3)), data.images.amax((0, 2, 3))))
     originals = np.clip(np.rint(pixels(real)), 0, 255).astype(np.uint8)
-    compensators = (pixels(learned) - pixels(torch.zeros_like(learned))).astype(np.float16)
-    return Compensated(originals, compensators, low, high)
+    return Compensated.of(originals, pixels(learned) - pixels(torch.zeros_like(learned)), low, high)
