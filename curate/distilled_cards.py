@@ -190,8 +190,9 @@ def _origins(names: Sequence[str]) -> str:
 def _expansion(stored: Mapping[str, int]) -> Lines:
     return [
         f"The folder holds {stored['images']:,} of them and {stored['bytes']:,} bytes, label bytes 0: "
-        "`data/compensated.safetensors` has real images and compensators, each of which is added to an image of every class, and no labels, since an image's place says its class. "
-        "`curate.load(FOLDER)` and `curate export FOLDER` expand it to rows of `image` and `label`; so does the code below.",
+        "`data/compensated.safetensors` has real images and compensators, each of which is added to an image of every class, "
+        "and no labels, since an image's place says its class. `curate.load(FOLDER)` and `curate export FOLDER` expand it to rows "
+        "of `image` and `label`; so does the code below.",
         "",
     ]
 
