@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from curate.distill import cv_dd
-from curate.distill.cv_dd import CVDD, batch_logits
+from curate.distill.cv_dd import CVDD
 from curate.distill.images import Images
 from curate.distill.recovery import Recipe, Voter, crop_box, recover, statistics, total_loss
 from curate.distill.sre2l import SRe2L
-from curate.distill.teachers import TEACHERS, Squeeze, squeeze
+from curate.distill.teachers import TEACHERS, Squeeze, batch_logits, squeeze
 from curate.distill.zca import Standard
 from curate.errors import InputError, OptionError, UnknownNameError
 from curate.progress import Silent
