@@ -340,8 +340,9 @@ def embeddings_line(where: str, about: Mapping[str, Any]) -> str:
 def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
     head = f"{where}: " if where else ""
     lines = [f"{head}kept {report['kept']:,} of {report['of']:,} rows"]
-    if report["without_score"]:
-        lines.append(f"{report['without_score']:,} rows without a score were left out")
+    for what in ("score", "vector"):
+        if report.get(f"without_{what}"):
+            lines.append(f"{report[f'without_{what}']:,} without a {what} left out")
     lines.append(f"shares {report['overlap_with_random']:.1%} with a random pick of that size ({report['overlap_expected']:.1%} by chance)")
     if report.get("score_quantiles"):
         quantiles = report["score_quantiles"]

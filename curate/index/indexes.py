@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.disk import checksum, write_whole
+from curate.disk import is_whole, write_summed
 from curate.errors import OptionError
 from curate.index.vectors import Placed, Vectors
 from curate.protocols import Rows
@@ -162,15 +162,14 @@ class Index:
         """Whole or not at all; beside it its checksum."""
         import faiss
 
-        write_whole(path, lambda temporary: faiss.write_index(self._index, str(temporary)))
-        write_whole(_sum(path), lambda temporary: temporary.write_text(checksum(path)))
+        write_summed(path, lambda temporary: faiss.write_index(self._index, str(temporary)))
 
     @classmethod
     def open(cls, path: Path, chosen: Plan, *, mapped: bool = False) -> "Index | None":
         """The index in a file, or None where there is none, or a damaged one: it can be built anew. `mapped` leaves the rows on disk."""
         import faiss
 
-        if not path.is_file() or not _sum(path).is_file() or _sum(path).read_bytes() != checksum(path).encode():
+        if not is_whole(path):
             return None
         try:
             index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
@@ -179,10 +178,6 @@ class Index:
         if chosen.cells:
             index.nprobe = chosen.probes
         return cls(index, chosen)
-
-
-def _sum(path: Path) -> Path:
-    return path.with_name(path.name + ".xxh3")
 
 
 def search_parts(parts: Sequence[Index], queries: Vectors, k: int) -> tuple[Rows, Vectors]:

@@ -16,6 +16,7 @@ from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, OptionError, UsageError
 from curate.expressions import Expression
 from curate.index.kept import keeping
+from curate.index.vectors import finite_rows
 from curate.loading import load
 from curate.plugins import Plugin, options_of, parse
 from curate.pool import ArrayPool
@@ -128,6 +129,7 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
         columns.scores.store.require_whole(used)
     rows = _narrowed(data, request, where, columns)
     pool_columns = _pool_columns(sampler, by, columns, data, request)
+    rows, nowhere = _with_vectors(rows, pool_columns, request, progress)
     rows, last, dropped = _without_gaps(rows, pool_columns, by, columns, request, progress)
     k = _feasible(k, len(rows) + len(last), sampler)
     needed = _fits(plugin, sampler, pool_columns, len(rows), min(k, len(rows)))
@@ -147,6 +149,8 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     job = _job(request, plugin, sampler, keep if sampler and "score" in sampler.requires else None, used)
     candidates = len(rows) if sampler is not None else len(data)  # a filter has chosen among all rows
     report = _report(data, picked, weights, pool_columns.get("score"), candidates, dropped, request.seed)
+    if nowhere:
+        report["without_vector"] = nowhere
     if sampler is not None and keeper.notes:
         report["notes"] = keeper.notes
     if needed is not None:
@@ -236,7 +240,7 @@ def _coverage(
     from curate.index.coverage import report
 
     if vectors.dtype.kind == "f":
-        known = np.concatenate([np.isfinite(vectors[first : first + BLOCK, 0]) for first in range(0, len(vectors), BLOCK)])
+        known = finite_rows(vectors)
         placed = known[picked]
         picked, weights, candidates = picked[placed], weights[placed], candidates[known[candidates]]
     if not len(picked):
@@ -303,6 +307,26 @@ def _score(by: str, columns: Candidates) -> NDArray[Any]:
     return columns(expression.plain_name) if expression.plain_name else expression.evaluate(columns, columns.hard_sign)
 
 
+def _with_vectors(
+    rows: NDArray[np.int64], pool: Mapping[str, NDArray[Any]], request: Request, progress: Progress
+) -> tuple[NDArray[np.int64], int]:
+    """The rows that lie somewhere, where the sampler reads vectors; and how many have no vector, or one that is not finite."""
+    vectors = pool.get("embedding")
+    if vectors is None or vectors.dtype.kind != "f":
+        return rows, 0
+    known = finite_rows(vectors)[rows]
+    count = int(np.count_nonzero(~known))
+    if count == len(rows):
+        mend = "`curate show` says why the store has none" if request.embeddings is not None else "Name other vectors with --input"
+        raise InputError(
+            f"None of the {len(rows):,} candidates has a vector of finite numbers, and the sampler chooses by where they lie. {mend}."
+        )
+    if count:
+        why = "`curate show` says why" if request.embeddings is not None else "theirs are missing, NaN or infinite"
+        progress.note(f"{count:,} {_rows(count)} without a vector left out: {why}.")
+    return rows[known], count
+
+
 def _without_gaps(
     rows: NDArray[np.int64], pool: Mapping[str, NDArray[Any]], by: str | None, columns: Candidates, request: Request, progress: Progress
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
@@ -310,29 +334,35 @@ def _without_gaps(
     if request.nan not in (None, "drop", "last", "error"):
         raise OptionError(f'nan must be drop, last or error; got "{request.nan}".')
     gap = np.zeros(len(rows), bool)
-    for values in pool.values():
-        if values.dtype.kind == "f":
+    names = []
+    for name, values in pool.items():
+        if values.dtype.kind == "f" and name != "embedding":
+            names.append(by if by is not None and name == "score" else name)
             gap |= _missing(values, rows)
     count = int(gap.sum())
     if not count:
         return rows, np.empty(0, np.int64), 0
-    names = [by] if by is not None and "score" in pool else list(pool)
-    names = [name for name in names if name != "embedding"]  # a row without a vector is ours to leave out
+    named = ", ".join(names)
+    if count == len(rows):
+        raise InputError(f'None of the {len(rows):,} candidates has "{named}". Choose by another score, or make this one first.')
     own = all(columns.is_score(part) for name in names for part in ([name] if name.startswith(COLUMN_PREFIX) else Expression(name).names))
     policy = request.nan or ("drop" if own else "error")
     if policy == "error":
         raise InputError(
-            f'{count:,} of {len(rows):,} rows have no "{", ".join(names)}". '
-            "Leave them out with --nan drop, or put them last with --nan last."
+            f'{count:,} of {len(rows):,} rows have no "{named}". Leave them out with --nan drop, or put them last with --nan last.'
         )
     if policy == "last":
         return rows[~gap], rows[gap], 0
-    progress.note(f"{count:,} rows without a score or vector are left out{' (`curate show` says why)' if own else ''}.")
+    progress.note(f"{count:,} {_rows(count)} without a score left out{': `curate show` says why' if own else ''}.")
     return rows[~gap], np.empty(0, np.int64), count
 
 
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"
+
+
 def _missing(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the rows have NaN somewhere, (rows,); looked at in blocks, since vectors may be more than memory holds."""
+    """Which of the rows have NaN somewhere, (rows,); looked at in blocks, since a column may be more than memory holds."""
     found = np.empty(len(rows), bool)
     step = max(1, BLOCK // max(1, values[:1].size))
     for start in range(0, len(rows), step):
