@@ -67,6 +67,16 @@ def plan(n: int, d: int, kind: Kind = "auto") -> Plan:
     return Plan("ivfpq", f"IVF{cells},PQ{places}np", cells, probes, trained, n * (places + 8), why)
 
 
+def search_work(n: int, d: int, kind: Kind = "auto") -> float:
+    """Products of two numbers in finding the neighbours of all rows with the index of `plan`, its training included, about."""
+    chosen = plan(n, d, kind)
+    if chosen.kind == "hnsw":
+        return 64.0 * LINKS * n * d
+    if not chosen.cells:
+        return float(n) * n * d
+    return chosen.cells * d * (10.0 * min(n, chosen.trained_on) + n) + float(n) * n * d * chosen.probes / chosen.cells
+
+
 class Index:
     """Vectors that can be searched by Euclidean distance. Equal vectors and plans give equal answers.
 

@@ -14,7 +14,7 @@ from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.graph import graph_of
-from curate.index.indexes import Kind
+from curate.index.indexes import Kind, search_work
 from curate.index.vectors import BLOCK, Placed, Vectors, squared_norms
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -34,7 +34,7 @@ class FacilityLocation:
     whichever row adds most; `threshold` many rows at once that all add at least 98 % of that, for the same value within a thousandth
     in a fraction of the time; `auto` is exact up to 20,000 rows. With `weigh` a pick's weight is the number of rows that it is the most
     similar to, scaled to a mean of 1 (CRAIG), else 1. Once no pick adds anything the rest are drawn at random. Cost: the neighbours
-    (FAISS: n²·d up to 100,000 rows), then a few evaluations a pick.
+    (FAISS: n²·d up to 100,000 rows), then a few evaluations a pick; memory 60·neighbours bytes a row.
     """
 
     requires = ("embedding",)
@@ -63,6 +63,9 @@ class FacilityLocation:
         picked = greedy(similarity, k) if exact else by_threshold(similarity, k)
         picked = filled(picked, k, pool.rows, rng)
         return picked, _served(similarity, picked) if self.weigh else np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        return search_work(n, d, self.index) + 5000 * n * self.neighbours  # a pick looks at neighbours here and there in memory
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 4 * n * d + 60 * n * self.neighbours
