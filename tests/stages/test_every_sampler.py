@@ -150,9 +150,9 @@ def test_what_makes_vectors_say_little_is_said(spec, odd, said):
 def test_a_plan_says_what_a_selection_reads_and_takes(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "LONG_ENOUGH", 0.0)
     data = curate.load(table(vectors()))
-    asked = {"by": "column:q", "keep": "high"} if "score" in READS[spec] else {}
+    by = {"by": "column:q", "keep": "high"} if "score" in READS[spec] else {}
 
-    plan = planning.plan(data, sampler=spec, budget="25%", out=tmp_path / "o", **asked)
+    plan = planning.plan(data, sampler=spec, budget="25%", out=tmp_path / "o", **by)
 
     assert (plan["sampler"], plan["reads"], plan["of"], plan["candidates"], plan["keeps"]) == (
         spec.partition(":")[0],
@@ -169,22 +169,15 @@ def test_a_plan_says_what_a_selection_reads_and_takes(spec, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("spec", OF_VECTORS)
-def test_what_memory_does_not_hold_is_refused_in_a_plan_and_before_the_work(spec, tmp_path, monkeypatch):
+def test_what_memory_does_not_hold_is_refused_in_a_plan_and_before_the_work(spec, monkeypatch):
     monkeypatch.setattr("curate.stages.narrowing.physical_memory", lambda: 500)
     data = curate.load(table(vectors()))
 
-    for ask in (
-        choose,
-        lambda *given: planning.plan(
-            data,
-            sampler=spec,
-            budget=6,
-            by="column:q" if "score" in READS[spec] else None,
-            keep=None if "score" not in READS[spec] else "high",
-        ),
-    ):
+    by = {"by": "column:q", "keep": "high"} if "score" in READS[spec] else {}
+
+    for ask in (curate.select, planning.plan):
         with pytest.raises(DoesNotFitError, match=r"would need about .*Narrow the candidates"):
-            ask(spec, data)
+            ask(data, sampler=spec, budget=6, **by)
 
 
 def test_classes_are_planned_one_by_one():
