@@ -330,6 +330,15 @@ class NeedsMemory(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsWork(Protocol):
+    """What a sampler is besides, if its time does not simply grow with the candidates: `--dry-run` scales a short trial by it."""
+
+    def work(self, n: int, d: int, k: int) -> float:
+        """Steps, up to a constant factor, to choose `k` of `n` rows with vectors of `d` numbers."""
+        ...
+
+
 class Transform(Protocol):
     """From the source's own pixel units (0 … 255, whatever the source has) to the numbers that networks are trained on, and back.
 

@@ -14,7 +14,7 @@ from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.graph import graph_of
-from curate.index.indexes import Kind
+from curate.index.indexes import Kind, search_work
 from curate.index.vectors import BLOCK, Placed, Vectors, squared_norms
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -77,6 +77,11 @@ class FacilityLocation:
         picked = (greedy if exact else by_threshold)(similarity, k, Service(vectors, reach))
         picked = filled(picked, k, pool.rows, rng)
         return picked, _scaled(_served(similarity, reach, picked, vectors), k) if self.weigh else np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        if self._is_few(n, k):
+            return 2.0 * n * min(n, EXACT) * d  # all gains once, and about as many products again while it picks
+        return search_work(n, d, self.index) + 5000 * n * self.neighbours  # a pick looks at neighbours here and there in memory
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 4 * n * d + (4 * EXACT * d if self._is_few(n, k) else 60 * n * self.neighbours)

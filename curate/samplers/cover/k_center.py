@@ -78,6 +78,11 @@ class KCenter:
             first = int(kept[0])
         return kept[farthest_first(vectors if len(kept) == len(vectors) else vectors[kept], k, int(np.searchsorted(kept, first)))]
 
+    def work(self, n: int, d: int, k: int) -> float:
+        if self.parts == 1:
+            return float(n * d * k)
+        return float(n * d * k + min(n, self.parts * k) * d * k)
+
     def memory(self, n: int, d: int, k: int) -> int:
         run = -(-n // self.parts)
         most = run if self.parts == 1 else max(run, min(n, self.parts * k))

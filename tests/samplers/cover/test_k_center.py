@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from curate.errors import OptionError
+from curate.errors import ColumnError, OptionError
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.samplers.cover.k_center import KCenter, farthest_first, radius
@@ -128,5 +128,5 @@ def test_vectors_that_lie_nowhere_are_refused(value):
     vectors = np.ones((4, 2))
     vectors[1, 0] = value
 
-    with pytest.raises(OptionError, match="1 of 4 rows have an embedding with NaN or infinite"):
+    with pytest.raises(ColumnError, match="1 of 4 rows have an embedding with NaN or infinite"):
         pick(vectors, 2)
