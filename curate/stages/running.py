@@ -78,6 +78,7 @@ def _planned(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None
     from curate.signals.training import Recipe, default_recipe
 
     proxy = find(options.model or (known or {}).get("model_spec"), data)
+    _refuse_image_options(options, data)
     if known is None:
         return proxy, Recipe(**default_recipe(data.modality, proxy.name, len(data)) | options.given()), ""
     stored = {key: value for key, value in known.items() if key in {f.name for f in fields(Recipe)}}
@@ -85,6 +86,12 @@ def _planned(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None
     wanted = {"model": proxy.name, **as_json(recipe)}
     there = {"model": known["model"], **stored}
     return proxy, recipe, differences(there, wanted) if wanted != there else ""
+
+
+def _refuse_image_options(options: RunOptions, data: Dataset) -> None:
+    for name in ("augment", "image_size") if data.modality != "image" else ():
+        if getattr(options, name) is not None:
+            raise OptionError(f'--{name.replace("_", "-")} is for images, and "{data.source}" is {data.modality} data. Leave it out.')
 
 
 def require_labels(data: Dataset, needed_by: str) -> None:

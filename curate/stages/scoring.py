@@ -143,7 +143,7 @@ def plan(
         shard=shard,
     )
     data, asked, part = given.data, given.asked, given.part
-    engines.check(engine, ray_address)
+    engines.check(engine, ray_address, worker_gpus)
     trains = any(one.reads_run for one in asked) and run is None
     known = None if overwrite or not (Path(out) / "manifest.json").is_file() else Store.open(out).job["run"]
     every = [seed + i for i in range(seeds or 1)]
