@@ -389,45 +389,6 @@ def refuse_failures(reasons: Mapping[str, int], n: int, max_failures: float, wha
     )
 
 
-def estimate(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, seeds: Sequence[int]) -> dict[str, float]:
-    """Seconds, memory and disk that the runs will take, from timing a few steps on the first rows."""
-    import torch
-
-    from curate.progress import Silent
-    from curate.signals.training import seeded
-
-    few = data.select(np.arange(min(len(data), 4 * recipe.batch_size), dtype=np.int64))
-    inputs = proxy.prepare(few, torch.device(device), Silent(), image_size=recipe.image_size, augment=recipe.augment)
-    classes = 0 if proxy.loss_only else max(2, len(data.label_names))
-    model = seeded(lambda: proxy.build(inputs.shape, classes), 0).to(device)
-    with machine({"device": device, "threads": choose_threads(data, proxy, recipe)}):
-        seconds = _time_steps(model, inputs, len(few), recipe.batch_size, device)
-    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    per_row = float(np.prod(inputs.shape)) if data.modality == "image" else 4.0 * inputs.shape[0] if len(inputs.shape) == 1 else 400.0
-    n = len(data)
-    kept = {"all": recipe.epochs, "last": 1, "none": 0}[recipe.checkpoints]
-    return {
-        "seconds": seconds * n * recipe.epochs * len(seeds),
-        "memory": n * (min(per_row, 4096) + 48 + 4 * classes) + 12 * weights,
-        "disk": len(seeds) * (n * 36 * recipe.epochs + kept * weights + 4 * weights),
-    }
-
-
-def _time_steps(model: "torch.nn.Module", inputs: "Inputs", n: int, batch: int, device: str) -> float:
-    import torch
-
-    usable = torch.tensor([row for row in range(n) if row not in inputs.failed], device=device)
-    if not len(usable):
-        return 0.0
-    model.train(len(usable) > 1)
-    times = []
-    for rows in torch.split(usable, batch)[:4] * 2:
-        started = time.perf_counter()
-        model(*inputs.batch(rows)).float().sum().backward()
-        times.append((time.perf_counter() - started) / len(rows))
-    return float(np.median(times)) * 1.4  # the optimiser, the augmentation and the recorder
-
-
 def _cut_after_gap(store: Store, epochs: int) -> None:
     """A run continues from its last whole epoch; what follows a damaged one, or has no state to go on from, is made again."""
     from curate.signals.runs import epoch_name
