@@ -2,9 +2,12 @@
 
 Matching differentiates every step twice. Of single operations autograd makes some forty walks over the activations a step, which is most of
 the time that a narrow ConvNet takes; written out, there are half as many.
+
+x is the normalised plane, r what it was multiplied by, y = scale x + offset, `on` where y > 0, <> a mean over the plane and P the 2x2 mean:
+p = P(relu(y)) = scale P(on x) + offset P(on). With e = dp / 4 where `on`, and k = scale r, the first derivative is dz = k (e - <e> - x <e x>).
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,18 +28,82 @@ def norm_relu_pool(z: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     return pooled
 
 
-class _Forward(Function):
-    """x is the normalised plane, y = scale x + offset, `on` where y > 0. With P the 2x2 mean, p = scale P(on x) + offset P(on)."""
+class Kept(NamedTuple):
+    """What the derivatives are made of: x and on (b, c, h, w), P(on x) and P(on) a fourth of it, r and k (b, c, 1, 1)."""
 
+    x: Tensor
+    on: Tensor
+    on_x: Tensor
+    on_one: Tensor
+    r: Tensor
+    k: Tensor
+
+    @property
+    def n(self) -> int:
+        """Places in a plane."""
+        return self.x.shape[2] * self.x.shape[3]
+
+
+class Along(NamedTuple):
+    """A direction: `u` in z, `v` in scale; P(on u), <u>, <u x>, and v - k <u x>."""
+
+    u: Tensor
+    v: Tensor
+    on_u: Tensor
+    mean: Tensor
+    ux: Tensor
+    by_e: Tensor
+
+
+def forward(z: Tensor, scale: Tensor, offset: Tensor) -> tuple[Tensor, Kept]:
+    """p, and what is to be kept of it."""
+    x = z - z.mean(PLANE, keepdim=True)
+    r = torch.rsqrt((x * x).mean(PLANE, keepdim=True) + EPS)
+    x.mul_(r)
+    on = torch.addcmul(_along(offset), x, _along(scale)).gt_(0)
+    kept = Kept(x, on, functional.avg_pool2d(on * x, 2), functional.avg_pool2d(on, 2), r, _along(scale) * r)
+    return _along(scale) * kept.on_x + _along(offset) * kept.on_one, kept
+
+
+def backward(slope: Tensor, kept: Kept) -> tuple[Tensor, Tensor, Tensor]:
+    """dz from dp, and <e> and <e x>, which are means of what is pooled already, a fourth as long."""
+    e, ex = _means(slope, kept)
+    return _bent(kept, -kept.k * e, -kept.k * ex, slope * (kept.k / 4)), e, ex
+
+
+def along(u: Tensor, v: Tensor, w: Tensor, kept: Kept) -> tuple[Tensor, Along]:
+    """How p changes along u, and scale and offset along v and w, (c,): with <u dz> + v dscale + w doffset, what dp is multiplied by in it."""
+    on_u, mean, ux = functional.avg_pool2d(kept.on * u, 2), u.mean(PLANE, keepdim=True), (u * kept.x).mean(PLANE, keepdim=True)
+    by_e = _along(v) - kept.k * ux
+    changed = (kept.k * on_u).addcmul_(_along(w) - kept.k * mean, kept.on_one).addcmul_(by_e, kept.on_x)
+    return changed, Along(u, _along(v), on_u, mean, ux, by_e)
+
+
+def second(slope: Tensor, way: Along, kept: Kept, e: Tensor, ex: Tensor, besides: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The derivatives by z and scale of what `along` gives, times `slope`, (b, c, h, w) and (c,); e and ex are `backward`'s of it.
+
+    `besides` is a dp whose dz is to be added.
+    """
+    # It depends on z through x and r alone: dx_j/dz_i = r (1_ij - 1/n - x_i x_j/n), dr/dz_i = -r^2 x_i/n.
+    k, r = kept.k, kept.r
+    straight = (slope * way.on_u).sum(PLANE, keepdim=True) / kept.n - way.mean * e - way.ux * ex  # n k times it is u dz
+    by_one = r * (k * way.mean * ex - way.by_e * e)
+    by_x = r * (k * (2 * way.ux * ex - straight) - way.v * ex)
+    by_on = slope * (r * way.by_e / 4)
+    dscale = kept.n * r * straight
+    if besides is not None:
+        e_too, ex_too = _means(besides, kept)
+        by_one, by_x, by_on = by_one - k * e_too, by_x - k * ex_too, by_on.addcmul_(besides, k / 4)
+        dscale = dscale + kept.n * ex_too
+    return _bent(kept, by_one, by_x, by_on).addcmul_(way.u, -r * k * ex), dscale.sum((0, 2, 3))
+
+
+class _Forward(Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-        x = z - z.mean(PLANE, keepdim=True)
-        r = torch.rsqrt((x * x).mean(PLANE, keepdim=True) + EPS)
-        x.mul_(r)
-        on = torch.addcmul(_along(offset), x, _along(scale)).gt_(0)
-        on_x, on_one = functional.avg_pool2d(on * x, 2), functional.avg_pool2d(on, 2)
-        ctx.save_for_backward(z, scale, x, r, on, on_x, on_one)
-        return _along(scale) * on_x + _along(offset) * on_one
+        pooled, kept = forward(z, scale, offset)
+        ctx.save_for_backward(z, scale, *kept)
+        return pooled
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, ...]:
@@ -45,45 +112,34 @@ class _Forward(Function):
 
 
 class _Backward(Function):
-    """From dp to dz, dscale and doffset. With e = dy, which is dp / 4 where `on`, k = scale r, and means <> over a plane:
-
-    dz = k (e - <e> - x <e x>). The means are those of what is pooled already, a fourth as long.
-    """
-
     @staticmethod
-    def forward(
-        ctx: Any, slope: Tensor, z: Tensor, scale: Tensor, x: Tensor, r: Tensor, on: Tensor, on_x: Tensor, on_one: Tensor
-    ) -> tuple[Tensor, ...]:
-        n, k = x.shape[2] * x.shape[3], _along(scale) * r
-        e_sum, ex_sum = (slope * on_one).sum(PLANE, keepdim=True), (slope * on_x).sum(PLANE, keepdim=True)
-        dz = torch.addcmul(-k * e_sum / n, x, -k * ex_sum / n).addcmul_(_spread(slope * (k / 4), on), on)
-        ctx.save_for_backward(slope, scale, x, r, on, on_x, on_one, e_sum / n, ex_sum / n)
-        return dz, ex_sum.sum((0, 2, 3)), e_sum.sum((0, 2, 3))
+    def forward(ctx: Any, slope: Tensor, z: Tensor, scale: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+        kept = Kept(*parts)
+        dz, e, ex = backward(slope, kept)
+        ctx.save_for_backward(slope, e, ex, *kept)
+        return dz, kept.n * ex.sum((0, 2, 3)), kept.n * e.sum((0, 2, 3))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        # Of u dz + v dscale + w doffset, which depend on z through x and r: dx_j/dz_i = r (1_ij - 1/n - x_i x_j/n), dr/dz_i = -r^2 x_i/n.
-        slope, scale, x, r, on, on_x, on_one, e, ex = ctx.saved_tensors
-        u, v, w = slopes[0], _along(slopes[1]), _along(slopes[2])
-        n, k = x.shape[2] * x.shape[3], _along(scale) * r
-        on_u = functional.avg_pool2d(on * u, 2)
-        u_mean, ux, ue = u.mean(PLANE, keepdim=True), (u * x).mean(PLANE, keepdim=True), (slope * on_u).sum(PLANE, keepdim=True) / n
-        by_e, by_on = v - k * ux, w - k * u_mean
-        dslope = (k * on_u).addcmul_(by_on, on_one).addcmul_(by_e, on_x)
-        straight = ue - u_mean * e - ux * ex  # n k times it is u dz
-        by_one = k * u_mean * ex - by_e * e
-        by_x = k * (2 * ux * ex - straight) - v * ex
-        dz = torch.addcmul(r * by_one, u, -r * k * ex).addcmul_(x, r * by_x).addcmul_(_spread(slope * (r * by_e / 4), on), on)
-        return dslope, dz, n * (r * straight).sum((0, 2, 3)), None, None, None, None, None
+        slope, e, ex, *parts = ctx.saved_tensors
+        kept = Kept(*parts)
+        dslope, way = along(*slopes, kept)
+        return dslope, *second(slope, way, kept, e, ex), *[None] * len(parts)
+
+
+def _means(slope: Tensor, kept: Kept) -> tuple[Tensor, Tensor]:
+    e, ex = ((slope * part).sum(PLANE, keepdim=True) / kept.n for part in (kept.on_one, kept.on_x))
+    return e, ex
+
+
+def _bent(kept: Kept, by_one: Tensor, by_x: Tensor, by_on: Tensor) -> Tensor:
+    """by_one + by_x x + by_on where `on`, each of whose numbers goes to the four places that it stands for; an odd side's last has none."""
+    wide = functional.interpolate(by_on, scale_factor=2.0)
+    down, right = (kept.x.shape[axis] - wide.shape[axis] for axis in PLANE)
+    wide = functional.pad(wide, (0, right, 0, down)) if down or right else wide
+    return torch.addcmul(by_one, kept.x, by_x).addcmul_(wide, kept.on)
 
 
 def _along(channels: Tensor) -> Tensor:
     return channels.view(1, -1, 1, 1)
-
-
-def _spread(pooled: Tensor, like: Tensor) -> Tensor:
-    """Each number to the four places that it came from; an odd side's last row or column has none."""
-    wide = functional.interpolate(pooled, scale_factor=2.0)
-    down, right = like.shape[2] - wide.shape[2], like.shape[3] - wide.shape[3]
-    return functional.pad(wide, (0, right, 0, down)) if down or right else wide
