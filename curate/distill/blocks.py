@@ -3,8 +3,9 @@
 Matching differentiates every step twice. Of single operations autograd makes some forty walks over the activations a step, which is most of
 the time that a narrow ConvNet takes; written out, there are half as many.
 
-x is the normalised plane, r what it was multiplied by, y = scale x + offset, `on` where y > 0, <> a mean over the plane and P the 2x2 mean:
-p = P(relu(y)) = scale P(on x) + offset P(on). With e = dp / 4 where `on`, and k = scale r, the first derivative is dz = k (e - <e> - x <e x>).
+x is the normalised plane, r what it was multiplied by, y = scale x + offset, `on` where y > 0, <> a mean over the plane, P the 2x2 mean:
+p = P(relu(y)) = scale P(on x) + offset P(on). With e = dp / 4 where `on`, and k = scale r, the first derivative is
+dz = k (e - <e> - x <e x>).
 """
 
 from typing import Any, Final, NamedTuple
@@ -72,7 +73,7 @@ def backward(slope: Tensor, kept: Kept) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def along(u: Tensor, v: Tensor, w: Tensor, kept: Kept) -> tuple[Tensor, Along]:
-    """How p changes along u, and scale and offset along v and w, (c,): with <u dz> + v dscale + w doffset, what dp is multiplied by in it."""
+    """How p changes along u in z and along v and w in scale and offset, (c,); and what `second` needs of it."""
     on_u, mean, ux = functional.avg_pool2d(kept.on * u, 2), u.mean(PLANE, keepdim=True), (u * kept.x).mean(PLANE, keepdim=True)
     by_e = _along(v) - kept.k * ux
     changed = (kept.k * on_u).addcmul_(_along(w) - kept.k * mean, kept.on_one).addcmul_(by_e, kept.on_x)
@@ -124,7 +125,7 @@ class _Backward(Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         slope, e, ex, *parts = ctx.saved_tensors
         kept = Kept(*parts)
-        dslope, way = along(*slopes, kept)
+        dslope, way = along(slopes[0], slopes[1], slopes[2], kept)
         return dslope, *second(slope, way, kept, e, ex), *[None] * len(parts)
 
 

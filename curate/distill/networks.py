@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from curate.distill.blocks import norm_relu_pool
+from curate.distill.derivatives import Block, Dense, Derivatives
 from curate.errors import InputError, UnknownNameError, did_you_mean
 from curate.signals.models import ResNet18
 from curate.signals.training import seeded
@@ -63,6 +64,16 @@ class Network:
         own = 0 if x.dim() == 5 else None
         logits: Tensor = torch.func.vmap(self.apply, in_dims=(0, own))(theta, x)
         return logits
+
+    @property
+    def derivatives(self) -> Derivatives | None:
+        """Those of the cross-entropy, written out, where there are any: of MLP and ConvNet."""
+        if isinstance(self._module, MLP):
+            return Derivatives([Dense(bent=True), Dense(bent=True), Dense(bent=False)], self._shapes)
+        if isinstance(self._module, ConvNet):
+            paddings = [self._module.padding, *[1] * (len(self._shapes) // 4 - 1)]
+            return Derivatives([*map(Block, paddings), Dense(bent=False)], self._shapes)
+        return None
 
     def embed(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the last layer is given, (b, features)."""

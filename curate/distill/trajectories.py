@@ -245,7 +245,7 @@ class AbstractTrajectories(ABC):
         feed = Batches(short, plan.segments, m, data.device, torch.Generator().manual_seed(0), None)
         segments = Segments(start, [Waypoint(2, start + 0.01)])
         synthetic = Synthetic(images, labels, torch.tensor(0.01, device=data.device))
-        student = Student(losses_of(network), feed, plan.momentum)
+        student = Student(losses_of(network), feed, plan.momentum, network.derivatives)
         two = _seconds(lambda: ENGINES[s["engine"]](student, segments, synthetic, math.inf), data.device)
         return expert, two * plan.steps / 2
 
