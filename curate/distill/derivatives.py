@@ -80,7 +80,7 @@ class Derivatives:
         self._layers, self._shapes = layers, shapes
 
     def slope(self, theta: Tensor, x: Tensor, y: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Walk]:
-        """The gradient of each network's mean loss (times `scale`, (k,)) by its weights, (k, size); x and y are those of `Student.losses`."""
+        """The gradient of each network's mean loss, times `scale` (k,), by its weights, (k, size); x and y as in `Student.losses`."""
         found, walk = self._walked(theta, x, y, scale, to_weights=True)
         return torch.cat([piece.reshape(len(theta), -1) for piece in found], 1), walk
 
@@ -223,11 +223,24 @@ class Block:
     def second(self, slope: Tensor, passed: Passed, ahead: Ahead) -> tuple[Tensor, Weights]:
         (h, bent), (first_slope, du, e, ex) = passed.kept, passed.back
         dz, scale = blocks.second(first_slope, ahead.kept, bent, e, ex, besides=slope)
-        dh, kernel = self._back(dz, h, passed.own[0], True, True)
-        before = h if ahead.dh is None else ahead.dh
-        dh_too, kernel_too = self._back(du, before, ahead.way[0], True, ahead.dh is not None)
-        offset = (slope * bent.on_one).sum((0, 2, 3))
-        return dh.add_(dh_too), (kernel if kernel_too is None else kernel.add_(kernel_too), torch.zeros_like(passed.own[1]), scale, offset)
+        rest = torch.zeros_like(passed.own[1]), scale, (slope * bent.on_one).sum((0, 2, 3))
+        if ahead.dh is not None:
+            dh, kernel = self._back(dz, h, passed.own[0], True, True)
+            dh_too, kernel_too = self._back(du, ahead.dh, ahead.way[0], True, True)
+            return dh.add_(dh_too), (kernel.add_(kernel_too), *rest)
+        kernel = self._back(dz, h, passed.own[0], False, True)[1]
+        return self._to_images(((dz, passed.own[0]), (du, ahead.way[0])), h), (kernel, *rest)
+
+    def _to_images(self, pairs: Sequence[tuple[Tensor, Tensor]], h: Tensor) -> Tensor:
+        """What slopes of the output come to at the input, each through its kernel; summed."""
+        if pairs[0][1].shape[1] > 1 or h.device.type != "cpu":
+            return torch.stack([self._back(slope, h, kernel, True, False)[0] for slope, kernel in pairs]).sum(0)
+        # For a single channel by a matrix product, which is two to four times as fast here as the CPU's own way.
+        b, groups = h.shape[:2]
+        slopes = torch.cat([slope.permute(0, 2, 3, 1).reshape(-1, groups, slope.shape[1] // groups) for slope, _ in pairs], 2)
+        kernels = torch.cat([kernel.reshape(groups, -1, 9) for _, kernel in pairs], 1)
+        patches = torch.bmm(kernels.mT, slopes.permute(1, 2, 0))  # (groups, 9, b * h * w)
+        return functional.fold(patches.view(groups * 9, b, -1).transpose(0, 1), h.shape[2:], 3, padding=self.padding)
 
     def _convolved(self, h: Tensor, kernel: Tensor) -> Tensor:
         return functional.conv2d(h, kernel, padding=self.padding, groups=h.shape[1] // kernel.shape[1])
