@@ -5,10 +5,10 @@ A student starts at an expert's weights, takes N steps of SGD on synthetic batch
     v_{i+1} = momentum * v_i + grad loss(theta_i, x_i, y_i),   theta_{i+1} = theta_i - rate * v_{i+1}
     L = ||theta_N - target||^2 / ||theta_0 - target||^2
 
-`adjoint` walks back through the N steps with lam = dL/dtheta_i and forms one step's graph at a time: its activations take
-as much memory as one step whatever N is, and its gradient is the exact one. `unrolled` keeps the graph of all N steps, as MTT does: the
-reference, and the faster one where it fits. `truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code
-compute; the paper calls it exact, but it is so only to first order in rate * N * curvature.
+`adjoint` walks back through the N steps with lam = dL/dtheta_i and takes one step at a time: its activations need as much memory as one
+step whatever N is, and its gradient is the exact one. `unrolled` keeps what all N steps have left, as MTT does, and is the faster one where
+that fits; without written derivatives it is autograd's own graph, the reference. `truncated` holds lam at dL/dtheta_N all the way, which is
+what TESLA's formula and code compute; the paper calls it exact, but it is so only to first order in rate * N * curvature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +105,8 @@ Engine = Callable[[Student, Segments, Synthetic, float], Matched]
 
 
 def adjoint(student: Student, segments: Segments, synthetic: Synthetic, limit: float = NO_LIMIT) -> Matched:
-    """The exact gradient with the activations of one step. Keeps (steps + 1) k size weights; 4/3 of the arithmetic of `unrolled`.
+    """The exact gradient with the activations of one step. Keeps (steps + 1) k size weights; 11/9 of the arithmetic of `unrolled`,
+    or 12/9 where the derivatives are not written out.
 
     Segments with a matching loss above `limit` do not count; where none does, the gradients are 0.
     """
