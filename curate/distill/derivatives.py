@@ -43,8 +43,9 @@ class Ahead(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """A step of k networks, through all layers and back: what `twice` starts from."""
+    """A step of k networks, through all layers and back: what `twice` starts from, and their losses, (k,)."""
 
+    losses: Tensor
     layers: Sequence[Passed]
     p: Tensor
     y: Tensor
@@ -113,7 +114,8 @@ class Derivatives:
         for layer, own in zip(self._layers, weights, strict=True):
             h, kept = layer.out(h, own)
             outs.append(kept)
-        p = torch.softmax(h, -1)  # (k, b, classes)
+        log_p = torch.log_softmax(h, -1)  # (k, b, classes)
+        p, losses = log_p.exp(), -(y * log_p).sum(-1).mean(-1)
         ones = torch.ones_like(p[:, :1, :1]) if scale is None else scale[:, None, None].to(p.dtype)
         share = ones / p.shape[1]
         slope: Tensor | None = share * (p * y.sum(-1, keepdim=True) - y)
@@ -124,7 +126,7 @@ class Derivatives:
             slope, own, back = self._layers[i].back(slope, weights[i], outs[i], to_input=i > 0, to_weights=to_weights)
             found[:0] = own
             passed.insert(0, Passed(weights[i], outs[i], back))
-        return found, Walk(passed, p, y, share, x.shape)
+        return found, Walk(losses, passed, p, y, share, x.shape)
 
     def _cut(self, theta: Tensor) -> list[Weights]:
         split = torch.split(theta, [shape.numel() for shape in self._shapes], 1)

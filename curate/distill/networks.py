@@ -32,6 +32,7 @@ class Network:
         self._shapes = [p.shape for p in self._module.parameters()]
         self._sizes = [p.numel() for p in self._module.parameters()]
         self.size = sum(self._sizes)
+        self.classes = int(self._shapes[-1][0])  # all end in a linear layer
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -64,6 +65,15 @@ class Network:
         own = 0 if x.dim() == 5 else None
         logits: Tensor = torch.func.vmap(self.apply, in_dims=(0, own))(theta, x)
         return logits
+
+    def slopes(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of k networks' mean cross-entropy against probabilities y by their weights, (k, size), and that loss, (k,)."""
+        if self.derivatives is not None:
+            slope, walk = self.derivatives.slope(theta, x, y)
+            return slope, walk.losses
+        place = theta.detach().requires_grad_()
+        losses = -(y * torch.log_softmax(self.apply_many(place, x), -1)).sum(-1).mean(-1)
+        return torch.autograd.grad(losses.sum(), place)[0], losses.detach()
 
     @property
     def derivatives(self) -> Derivatives | None:

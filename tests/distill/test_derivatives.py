@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from curate.distill.matching import Batches, Plan, Window, losses_of
 from curate.distill.networks import Network, build
@@ -79,3 +80,19 @@ def test_hard_labels_have_no_gradient():
 
 def test_networks_of_other_layers_have_none():
     assert Network(lambda: build("vit", (1, 8, 8), CLASSES)).derivatives is None
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet", "a linear one"])
+def test_slopes_are_those_of_the_mean_cross_entropy(name):
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES))
+    network = Network(lambda: linear if name == "a linear one" else build(name, (1, 8, 8), CLASSES))
+    theta = torch.stack([network.initial(seed) for seed in range(K)]).double()
+    x, labels = normal(K, B, 1, 8, 8), torch.tensor([[0, 1, 2, 0, 1], [2, 2, 1, 0, 0]])
+
+    slopes, losses = network.slopes(theta, x, nn.functional.one_hot(labels, CLASSES).double())
+
+    for i in range(K):
+        place = theta[i].clone().requires_grad_()
+        loss = nn.functional.cross_entropy(network.apply(place, x[i]), labels[i])
+        torch.testing.assert_close(slopes[i], torch.autograd.grad(loss, place)[0], rtol=0, atol=EXACT)
+        torch.testing.assert_close(losses[i], loss.detach(), rtol=EXACT, atol=0)
