@@ -44,6 +44,11 @@ def nearest_by_distance(vectors: Vectors | Placed, k: int, kind: Kind = "auto") 
     return rows, far
 
 
+def memory(n: int, d: int, k: int) -> int:
+    """Bytes at the peak of finding them: the index, a run of queries before and after they are moved, and their answers."""
+    return 4 * n * d + min(n, _QUERIES) * (8 * d + 40 * k) + 8 * n * k
+
+
 def _has_faiss(n: int, chosen: Plan, kind: Kind) -> bool:
     """Whether FAISS is installed; MissingExtraError where it is not and numpy will not do."""
     try:

@@ -132,7 +132,8 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     k = _feasible(k, len(rows) + len(last), sampler)
     needed = _fits(plugin, sampler, pool_columns, len(rows), min(k, len(rows)))
     whole = len(rows) == len(data)
-    pool = ArrayPool({n: c if whole else c[rows] for n, c in pool_columns.items()}, rows=rows, keep=keep, hard_sign=sign)
+    pool = ArrayPool(pool_columns, rows=np.arange(len(data)), keep=keep, hard_sign=sign)
+    pool = pool if whole else pool.subset(rows)
     rng = KeyedRandom(request.seed, plugin.method if plugin else "filter")
     take = min(k, len(rows))
     if sampler is None:
