@@ -55,7 +55,7 @@ class Problem:
     def ours(self, engine: str) -> Tensor:
         plan = Plan(self.steps, 1, Window(0, 1, 1), 1, self.k, 0, (1.0, 0.0, 0.0))
         feed = Batches(plan, self.k, len(self.images), torch.device("cpu"), torch.Generator(), None)
-        student = Student(losses_of(self.network), feed)
+        student = Student(losses_of(self.network), feed, written=self.network.derivatives)
         synthetic = Synthetic(self.images, functional.one_hot(self.labels, CLASSES).float(), torch.tensor(RATE))
         segments = Segments(self.start, [Waypoint(self.steps, self.target)])
         return ENGINES[engine](student, segments, synthetic, float("inf")).gradient.images

@@ -64,7 +64,7 @@ class Synthetic:
         """A finished set; InputError for a store of another kind or one that was not finished."""
         store = Store.open(path)
         if store.kind != KIND:
-            raise InputError(f'"{path}" holds a {store.kind}, no distilled set. `curate distill` makes one.')
+            raise InputError(f'"{path}" is a store of kind "{store.kind}", no distilled set. `curate distill` makes one.')
         if CARD not in {entry.file for entry in store.files(HERE)}:
             raise InputError(f'The distilled set "{path}" is not finished. Run the command that began it again.')
         return cls(store)

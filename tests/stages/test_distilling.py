@@ -168,8 +168,8 @@ def test_a_compact_set_is_stored_without_labels_and_expanded_wherever_rows_are_r
     found = made(tmp_path, INFER(teachers=("vgg",), teacher_epochs=1, iterations=2), seeds=1)
     out, test = tmp_path / "out", pixels_of(20, seed=9)
 
-    # floor(3 x 2 / (2 + 1)) = 2 real images of each of two classes and 2 compensators: 8 x 64 bytes and 2 x 128
-    assert found.summary()["stored"] == {"images": 6, "bytes": 4 * 64 + 2 * 128, "label_bytes": 0}
+    # floor(3 x 2 / (2 + 1)) = 2 real images of each of two classes and 2 compensators: 4 x 64 bytes and 2 x (64 + 4)
+    assert found.summary()["stored"] == {"images": 6, "bytes": 4 * 64 + 2 * (64 + 4), "label_bytes": 0}
     assert [path.name for path in (out / "data").iterdir()] == ["compensated.safetensors"]
     rows = found.dataset()
     assert rows["label"][:].tolist() == [0] * 4 + [1] * 4 and rows["image"][:].shape == (8, 8, 8, 1)
