@@ -56,7 +56,7 @@ def _experts(file: Path) -> list[list[list[Tensor]]]:
     lists = isinstance(found, list) and all(isinstance(one, list) and one and all(isinstance(at, list) for at in one) for one in found)
     if not lists or not all(isinstance(part, Tensor) for one in found for at in one for part in at):
         raise InputError(f'"{file}" is no list of experts of lists of epochs of lists of tensors, as replay buffers are. Take it away.')
-    return found
+    return list(found)
 
 
 def _few(shapes: Sequence[tuple[int, ...]]) -> str:
