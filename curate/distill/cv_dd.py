@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from curate.disk import write_json
-from curate.distill.decoupled import GENTLE_RATE, AbstractLabelled, real_starts, recovered
+from curate.distill.decoupled import AbstractLabelled, real_starts, recovered
 from curate.distill.evaluation import TrainingSet, train
 from curate.distill.recovery import Voter
 from curate.distill.teachers import accuracy, batch_logits
@@ -41,11 +41,12 @@ class CVDD(AbstractLabelled):
     official student asks for them anew in every (mixed) batch; a set that is exported has one label an image, made once.
 
     The published committee (ResNet-18 and -50, DenseNet-121, ShuffleNet, MobileNet; 4,000 iterations at rate 0.25, crops of 0.08 and more)
-    is for a GPU. Ours are small members of four families. Unless told, a CPU makes 300 iterations at rate 0.02, as more takes away more
+    is for a GPU. Ours are small members of four families. Unless told, a CPU makes 60 iterations at rate 0.02, as more takes away more
     than it gives at this size, and images below 32 pixels are not cropped (benchmarks/results/distill_decoupled.txt). Cost: as SRe2L with
     two voters, and the priors: one group and one small network a teacher.
     """
 
+    version: ClassVar[int] = 2
     name: ClassVar[str] = "cv_dd"
 
     def __init__(
@@ -73,9 +74,6 @@ class CVDD(AbstractLabelled):
 
     def _voters_a_group(self) -> int:
         return 2
-
-    def _usual_rate(self, cpu: bool) -> float:
-        return GENTLE_RATE if cpu else super()._usual_rate(cpu)
 
     def _images(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Tensor:
         self._priors = self._measured(data, teachers, rng)
