@@ -2,11 +2,12 @@
 
     python benchmarks/distill_decoupled.py --data DIR_WITH_IDX_FILES --dir DIR --out benchmarks/results/distill_decoupled.txt
 
-10 images a class; three small teachers with batch norm, trained once a seed for all methods; 60 iterations, 300 from noise. Sets are tested on two
-architectures that no teacher has, an MLP and a residual network, in equal steps and by one recipe for all sets: AdamW and a cosine, as the
-official students; rates and steps, and the presets of the methods, were settled on train rows that nothing else sees. A single teacher is
-SRe2L++, which is CV-DD with a committee of one. INFER is held against what as many bytes hold: SRe2L and SRe2L++ with their labels, in
-the fewest bytes that they could take (one a pixel and two a class, where ours are exported as four and four), and random real rows.
+10 images a class; three small teachers with batch norm, trained once a seed for all methods; 60 iterations, 300 from noise. Sets are
+tested on two architectures that no teacher has, an MLP and a residual network, in equal steps and by one recipe for all: AdamW and a
+cosine, as the official students; rates and steps, and the presets of the methods, were settled on train rows that nothing else sees. A
+single teacher is SRe2L++, which is CV-DD with a committee of one. INFER is held against what as many bytes hold: SRe2L and SRe2L++ with
+their labels, in the fewest bytes that they could take (one a pixel and two a class, where ours are exported as four and four), and random
+real rows.
 """
 
 import argparse
