@@ -73,9 +73,10 @@ class INFER(AbstractDecoupled):
     def settle(self, data: RealImages, ipc: int, minutes: float | None) -> Self:
         fitting = TEACHERS[: max(1, (ipc - 1) * data.classes)] if self.teachers is None else self.teachers
         if not _originals(ipc, len(fitting), data.classes):
+            fewer = ", or fewer teachers" if len(fitting) > 1 else ""
             raise OptionError(
-                f"infer: ipc {ipc} has no room for a real image of each of {data.classes} classes and {len(fitting)} compensators. "
-                f"Use --ipc {math.ceil(1 + len(fitting) / data.classes)} or more, or fewer teachers."
+                f"infer: ipc {ipc} has no room for a real image of each of {data.classes} classes and a compensator of each teacher "
+                f"({', '.join(fitting)}). Use --ipc {math.ceil(1 + len(fitting) / data.classes)} or more{fewer}."
             )
         return super(INFER, self._with(teachers=fitting)).settle(data, ipc, minutes)
 
