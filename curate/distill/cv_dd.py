@@ -47,7 +47,6 @@ class CVDD(AbstractLabelled):
     two voters, and the priors: one group and one small network a teacher.
     """
 
-    version: ClassVar[int] = 2
     name: ClassVar[str] = "cv_dd"
 
     def __init__(

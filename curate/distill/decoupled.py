@@ -38,7 +38,7 @@ class AbstractDecoupled(ABC):
     teacher or the groups in flight. Images are standardised: batch norm wants no whitening.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     name: ClassVar[str]
     whiten: ClassVar[bool] = False
 

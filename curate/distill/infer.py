@@ -40,7 +40,6 @@ class INFER(AbstractDecoupled):
     training, then M x k x iterations batches of one image a class.
     """
 
-    version: ClassVar[int] = 2
     name: ClassVar[str] = "infer"
 
     def __init__(

@@ -34,7 +34,6 @@ class SRe2L(AbstractLabelled):
     and back.
     """
 
-    version: ClassVar[int] = 2
     name: ClassVar[str] = "sre2l"
 
     def __init__(
