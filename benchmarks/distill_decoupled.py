@@ -11,6 +11,7 @@ real rows.
 """
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from distill_fashion import LABEL, fashion, held_out
 from torch import nn
 
 from curate import png
-from curate.disk import write_whole
+from curate.disk import write_json, write_whole
 from curate.distill.cv_dd import CVDD
 from curate.distill.decoupled import real_starts
 from curate.distill.evaluation import TrainingSet
@@ -54,7 +55,17 @@ class Bench:
         self.out: Path = arguments.out
 
     def line(self, name: str, size: int, known: TrainingSet, seed: int = 0) -> tuple[str, float]:
-        """Fresh networks of every student on a set; and the mean over the students."""
+        """Fresh networks of every student on a set; and the mean over the students; kept in the folder, so that a killed run goes on."""
+        path = self.data.folder / "lines.json"
+        kept = json.loads(path.read_text()) if path.is_file() else {}
+        key = f"{name}, {size} bytes, seed {seed}"
+        if key not in kept:
+            kept[key] = self.tested(name, size, known, seed)
+            write_json(path, kept)
+        text, mean = kept[key]
+        return text, mean
+
+    def tested(self, name: str, size: int, known: TrainingSet, seed: int) -> tuple[str, float]:
         found = {}
         for student in STUDENTS:
             each = [100 * accuracy(trained(known, student, seed * NETWORKS + i, i), self.test, self.labels) for i in range(NETWORKS)]
@@ -144,7 +155,7 @@ def voting(bench: Bench, seed: int) -> Iterator[str]:
         text, mean = bench.line(f"sre2l++, {name} alone", stored(made)["bytes"], bench.known(made), seed)
         alone.append(mean)
         yield text
-    made = bench.made("cv_dd", CVDD(teachers=COMMITTEE, temperature=PLUSPLUS["temperature"], **OPTIONS), seed)
+    made = bench.made("cv_dd", CVDD(teachers=COMMITTEE, **OPTIONS), seed)
     if seed == 0:
         draw(made, bench.out, "cv_dd")
     text, mean = bench.line("cv_dd, all three", stored(made)["bytes"], bench.known(made), seed)
