@@ -57,7 +57,7 @@ class Store:
         self._manifest = manifest
 
     @classmethod
-    def open(cls, path: str | Path) -> "Store":
+    def open(cls, path: str | Path, *, made_by: str = "`curate score DATA --scorer … --out DIR` makes one.") -> "Store":
         """Reads the manifest of an existing store; InputError where there is none, DamagedStoreError where it does not parse."""
         folder = Path(path)
         file = folder / MANIFEST
@@ -65,7 +65,7 @@ class Store:
             known = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
             hint = "" if folder.is_dir() else did_you_mean(folder.name, known)
             found = f"it has no {MANIFEST}" if folder.exists() else "no such folder"
-            raise InputError(f'"{folder}" is not a store: {found}.{hint} `curate score DATA --scorer … --out DIR` makes one.')
+            raise InputError(f'"{folder}" is not a store: {found}.{hint} {made_by}')
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
             tables = manifest["tables"]

@@ -8,6 +8,7 @@ from typing import Any, Final
 from curate.cards import told
 from curate.progress import Progress, Silent, Task
 
+_JOINER: Final = "\u200d"  # of which families of emoji are made
 WORTH_TELLING: Final = 10.0  # CPU seconds from which on a score's rate is told
 
 
@@ -63,12 +64,16 @@ def progress_for(quiet: bool) -> Progress:
 
 
 def columns(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    """Aligned columns; numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    """Aligned columns; numbers to the right. Class names come from the data: what would steer the terminal is shown as U+FFFD."""
+    cells = [[_printable(str(cell)) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == _JOINER else "\ufffd" for c in text)
 
 
 def comparison_lines(summary: Mapping[str, Any], where: str) -> str:

@@ -208,6 +208,7 @@ BAD_INPUT = {
     "no store to verify": ("verify", "BAD"),
     "not a selection": ("export", "STORE", "--out", "OUT"),
     "other scores": ("select", "sample:digits", "--limit", "90", "--scores", "STORE", "--sampler", "top", "--budget", "5", "--out", "OUT"),
+    "no comparison to advise by": ("advise", "STORE"),
     "no map": ("map", "SUBSET", "-o", "map.png"),
     "unknown column": ("select", "sample:digits", "--where", "labl == 3", "--out", "OUT"),
     "nothing left": ("select", "sample:digits", "--where", "label == 77", "--out", "OUT"),
@@ -409,3 +410,17 @@ def test_a_name_that_is_taken_is_an_error_that_names_both(package):
 
 def test_columns_are_aligned_and_numbers_stand_to_the_right():
     assert terminal.columns([["a", 1], ["bbb", 10]], ["name", "n"]) == "name   n\na      1\nbbb   10"
+
+
+def test_a_class_name_does_not_steer_the_terminal():
+    assert terminal.columns([["a\x1b[2J\u202eb"], ["👩\u200d💻"]], ["class"]) == "class\na\ufffd[2J\ufffdb\n👩\u200d💻"
+
+
+def test_what_is_no_store_of_the_kind_says_how_one_is_made(tmp_path):
+    for command, maker in {
+        ("advise", tmp_path): "curate compare DATA",
+        ("export", tmp_path, "--out", tmp_path / "out"): "curate select DATA",
+    }.items():
+        code, _, err = run(*command)
+
+        assert code == 3 and maker in err

@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, InputError, OptionError, OtherJobError, UsageError
+from curate.errors import ColumnError, OptionError, OtherJobError, UsageError
+from curate.kinds import open_kind
 from curate.loading import load
 from curate.plugins import options_of
 from curate.progress import Progress, Silent
@@ -52,10 +53,7 @@ class Bench:
     @classmethod
     def open(cls, path: str | Path) -> "Bench":
         """InputError where the folder holds no bench."""
-        store = Store.open(path)
-        if store.kind != "bench":
-            raise InputError(f'"{path}" is a store of kind "{store.kind}", no bench. `curate bench DATA --scorer … --out DIR` makes one.')
-        return cls(store)
+        return cls(open_kind(path, "bench"))
 
     @property
     def path(self) -> Path:
