@@ -68,9 +68,9 @@ class Store:
             raise InputError(f'"{folder}" is not a store: {found}.{hint} {made_by}')
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
-            tables = manifest["tables"]
-            manifest["kind"], manifest["dataset"], manifest["job"], manifest["settled"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            tables = {name: _table_from_json(value) for name, value in manifest["tables"].items()}
+            manifest["kind"], dict(manifest["job"]), dict(manifest["settled"]), range(manifest["dataset"].get("rows", 0))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedStoreError(
                 f'The manifest "{file}" is damaged ({type(error).__name__}: {error}). Restore it from a backup, '
                 "or start anew with --overwrite; the shards beside it are untouched."
@@ -79,7 +79,7 @@ class Store:
             raise InputError(
                 f'Store "{folder}" has format {manifest["format"]}, this version reads up to {FORMAT}. Upgrade: pip install -U curatekit'
             )
-        manifest["tables"] = {name: _table_from_json(value) for name, value in tables.items()}
+        manifest["tables"] = tables
         return cls(folder, manifest)
 
     @classmethod
@@ -388,7 +388,11 @@ def _leaves(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _table_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"about": dict(value["about"]), "files": {name: Entry(**entry) for name, entry in value["files"].items()}}
+    files = {name: Entry(**entry) for name, entry in value["files"].items()}
+    for entry in files.values():
+        if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
+            raise ValueError(f'file "{entry.file}" is outside the store')
+    return {"about": dict(value["about"]), "files": files}
 
 
 def _problem(path: Path, entry: Entry) -> str:

@@ -1,5 +1,6 @@
 """What a person sees in a terminal: progress bars with rate and time left, notes on stderr, small aligned tables."""
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -7,6 +8,8 @@ from typing import Any, Final
 
 from curate.cards import told
 from curate.progress import Progress, Silent, Task
+
+logger = logging.getLogger(__name__)
 
 _JOINER: Final = "\u200d"  # of which families of emoji are made
 WORTH_TELLING: Final = 10.0  # CPU seconds from which on a score's rate is told
@@ -56,10 +59,17 @@ class Notes(Silent):
         print(f"Note: {message}", file=sys.stderr)  # noqa: T201  # the terminal is this module's whole purpose
 
 
+class Quiet(Silent):
+    """Neither bars nor notes; a log that wants them has them at the level of information, which nobody sees unasked."""
+
+    def note(self, message: str) -> None:
+        logger.info("%s", message)
+
+
 def progress_for(quiet: bool) -> Progress:
-    """Bars where a person watches, else notes alone; nothing but the log when quiet."""
+    """Bars where a person watches, else notes alone; neither when quiet."""
     if quiet:
-        return Silent()
+        return Quiet()
     return Terminal() if sys.stderr.isatty() else Notes()
 
 
@@ -111,7 +121,7 @@ def bench_lines(summary: Mapping[str, Any], where: str) -> str:
     """AUROC by scorer and planted kind, in the order in which they were asked for."""
     kinds, means = list(summary["hardness"]), summary["means"]
     rows = [
-        [name, *("" if by_kind[kind]["auroc"] is None else f"{by_kind[kind]['auroc']:.3f}" for kind in kinds)]
+        [name, *("" if (auroc := by_kind.get(kind, {}).get("auroc")) is None else f"{auroc:.3f}" for kind in kinds)]
         for name, by_kind in means.items()
     ]
     seeds = len(summary["seeds"])

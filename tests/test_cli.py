@@ -308,6 +308,13 @@ def test_the_next_command_can_be_copied_where_a_folder_has_blanks_in_its_name(tm
     assert f"--scores '{tmp_path / 'my scores'}' --by random" in out
 
 
+def test_a_note_is_not_told_when_quiet(capfd):
+    terminal.progress_for(False).note("worth a line")
+    terminal.progress_for(True).note("not worth one")
+
+    assert capfd.readouterr().err == "Note: worth a line\n"
+
+
 def test_quiet_is_quiet(store):
     assert run("score", "sample:digits", "--limit", 120, "--scorer", "el2n", "--quiet", "--out", store)[2] == ""
 

@@ -169,6 +169,28 @@ def test_every_way_to_cut_a_manifest_short_is_noticed(tmp_path):
             Store.open(store.path)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda manifest: manifest.update(tables=[]),
+        lambda manifest: manifest.update(dataset=[]),
+        lambda manifest: manifest["dataset"].update(rows="three"),
+        lambda manifest: manifest.update(job=7),
+        lambda manifest: manifest["tables"]["aum"]["files"]["part-00000.arrow"].update(file="../../passwd"),
+        lambda manifest: manifest["tables"]["aum"]["files"]["part-00000.arrow"].pop("checksum"),
+    ],
+    ids=["tables", "dataset", "rows", "job", "a file outside", "a file without a checksum"],
+)
+def test_a_manifest_that_was_edited_amiss_is_damaged(tmp_path, edit):
+    store = tiny_store(tmp_path / "store")
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    edit(manifest)
+    (store.path / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(DamagedStoreError, match=r"manifest\.json.*is damaged"):
+        Store.open(store.path)
+
+
 def test_a_store_of_a_later_version_is_refused(tmp_path):
     store = tiny_store(tmp_path / "store")
     manifest = json.loads((store.path / "manifest.json").read_text())
