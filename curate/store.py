@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,14 @@ from numpy.typing import NDArray
 from curate.disk import TEMPORARY, checksum, plain_os_errors, write_json, write_whole
 from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError, did_you_mean
 from curate.locks import LOCK, locked
+from curate.manifest import FORMAT, Said, read_manifest
+from curate.manifest import MANIFEST as MANIFEST
+from curate.manifest import Entry as Entry
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 LOG = "log.jsonl"
 RESULT = "result"
 DEFAULT_SHARD_ROWS = 65_536
 MENTIONED = 5  # differences that a message names
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One finished file of a table: where it lies, which rows it holds, and what proves that it is whole."""
-
-    file: str
-    bytes: int
-    checksum: str
-    first: int = 0
-    rows: int = 0
-    failed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,28 +48,7 @@ class Store:
     @classmethod
     def open(cls, path: str | Path, *, made_by: str = "`curate score DATA --scorer … --out DIR` makes one.") -> "Store":
         """Reads the manifest of an existing store; InputError where there is none, DamagedStoreError where it does not parse."""
-        folder = Path(path)
-        file = folder / MANIFEST
-        if not file.is_file():
-            known = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
-            hint = "" if folder.is_dir() else did_you_mean(folder.name, known)
-            found = f"it has no {MANIFEST}" if folder.exists() else "no such folder"
-            raise InputError(f'"{folder}" is not a store: {found}.{hint} {made_by}')
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-            tables = {name: _table_from_json(value) for name, value in manifest["tables"].items()}
-            manifest["kind"], dict(manifest["job"]), dict(manifest["settled"]), range(manifest["dataset"].get("rows", 0))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedStoreError(
-                f'The manifest "{file}" is damaged ({type(error).__name__}: {error}). Restore it from a backup, '
-                "or start anew with --overwrite; the shards beside it are untouched."
-            ) from error
-        if manifest.get("format", 0) > FORMAT:
-            raise InputError(
-                f'Store "{folder}" has format {manifest["format"]}, this version reads up to {FORMAT}. Upgrade: pip install -U curatekit'
-            )
-        manifest["tables"] = tables
-        return cls(folder, manifest)
+        return cls(Path(path), read_manifest(Path(path), made_by))
 
     @classmethod
     def create(
@@ -100,15 +68,15 @@ class Store:
 
     @property
     def dataset(self) -> dict[str, Any]:
-        return dict(self._manifest["dataset"])
+        return Said(self._manifest["dataset"], self.path)
 
     @property
     def job(self) -> dict[str, Any]:
-        return dict(self._manifest["job"])
+        return Said(self._manifest["job"], self.path)
 
     @property
     def settled(self) -> dict[str, Any]:
-        return dict(self._manifest["settled"])
+        return Said(self._manifest["settled"], self.path)
 
     @property
     def tables(self) -> Sequence[str]:
@@ -122,7 +90,7 @@ class Store:
 
     def about(self, table: str) -> dict[str, Any]:
         """What made a table."""
-        return dict(self._table(table)["about"])
+        return Said(self._table(table)["about"], self.path)
 
     def files(self, table: str) -> list[Entry]:
         """The finished files of a table in row (or epoch) order; none where the table does not exist."""
@@ -385,14 +353,6 @@ def _leaves(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             item = {str(part.get("name", place)): part for place, part in enumerate(item)}
         found |= _leaves(item, f"{prefix}{key}.") if isinstance(item, Mapping) and item else {prefix + key: item}
     return found
-
-
-def _table_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    files = {name: Entry(**entry) for name, entry in value["files"].items()}
-    for entry in files.values():
-        if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
-            raise ValueError(f'file "{entry.file}" is outside the store')
-    return {"about": dict(value["about"]), "files": files}
 
 
 def _problem(path: Path, entry: Entry) -> str:

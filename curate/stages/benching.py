@@ -61,7 +61,7 @@ class Bench:
 
     @property
     def table(self) -> pa.Table:
-        return self.store.read(RESULTS)
+        return self.store.read(RESULTS) if self.store.files(RESULTS) else SCHEMA.empty_table()
 
     def summary(self) -> dict[str, Any]:
         """Means over the seeds as plain JSON values: `means[scorer][hardness]` has the metrics, AUROC's deviation and the stability."""
