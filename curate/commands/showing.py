@@ -32,11 +32,8 @@ def show(store: Path, as_json: bool, quiet: bool) -> None:
     elif "runs" in about:
         say(as_json, about, score_lines(about, None))
     else:
-        say(
-            as_json,
-            about,
-            f"{store}: {about['kind']}, " + ", ".join(f"{count:,} files of {name}" for name, count in about["files"].items()),
-        )
+        files = ", ".join(f"{count:,} files of {name}" for name, count in about["files"].items()) or "no file yet"
+        say(as_json, about, f"{store}: {about['kind']}, {files}")
 
 
 @click.command()

@@ -18,15 +18,19 @@ def shown(folder):
 
 
 def test_a_bench_that_was_interrupted_shows_what_is_there(tmp_path):
-    store_of("bench", tmp_path / "b", hardness={"uniform": 0.2}, seeds=[0]).describe("results", {})
+    store_of("bench", tmp_path / "b", hardness={"uniform": 0.2}, seeds=[0])
 
     assert "AUROC of what was planted" in shown(tmp_path / "b")
 
 
 def test_a_store_without_a_summary_of_its_own_says_its_kind_and_its_files(tmp_path):
-    store_of("experts", tmp_path / "e").describe("experts", {})
+    store = store_of("experts", tmp_path / "e")
+    assert shown(store.path) == f"{store.path}: experts, no file yet\n"
 
-    assert shown(tmp_path / "e") == f"{tmp_path / 'e'}: experts, 0 files of experts\n"
+    store.describe("weights", {})
+    store.add_file("weights", "epoch-1", lambda path: path.write_bytes(b"w"))
+
+    assert shown(store.path) == f"{store.path}: experts, 1 files of weights\n"
 
 
 @pytest.mark.parametrize("kind", ["selection", "audit"])
