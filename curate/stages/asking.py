@@ -47,7 +47,9 @@ class Asked:
         return {"label", "target.label"} <= set(names) or any(name.startswith(sweeping.OF_TARGET) for name in names)
 
 
-def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
+def ask(scorers: str | Scorer | Sequence[str | Scorer]) -> list[Asked]:
+    """The scorers that are meant, built; one alone need not be in a list."""
+    scorers = scorers if isinstance(scorers, Sequence) and not isinstance(scorers, str) else [scorers]
     if not scorers:
         raise UsageError("No scorer is asked for. Name one or more: --scorer aum --scorer el2n. `curate list scorers` shows them.")
     asked = []

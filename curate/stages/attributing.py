@@ -97,7 +97,7 @@ def evaluate(
     if store is not None:
         store.require_dataset(data)
     with writing(folder, overwrite=overwrite):
-        work = _Retraining(data, goal, folder, RunOptions(**options), None if store is None else store.store.job["run"], device, progress)
+        work = _Retraining(data, goal, folder, RunOptions.of(options), None if store is None else store.store.job["run"], device, progress)
         work.open(share, seed)
         outputs = work.outputs(subsets, repeats)  # (repeats, subsets, targets)
     return _judged(found, outputs, work.masks(subsets), seed)

@@ -103,7 +103,7 @@ def bench(
     if seeds < 1:
         raise OptionError(f"seeds must be 1 or more, got {seeds}; 3 or more are advised.")
     running.require_labels(data, "bench")
-    names = list(dict.fromkeys([*scorers, RANDOM]))
+    names = list(dict.fromkeys([*([scorers] if isinstance(scorers, str) else scorers), RANDOM]))
     if len(names) < 2:
         raise UsageError("No scorer is asked for besides random. Name one or more: --scorer aum --scorer el2n.")
     asked = asking.ask(names)
@@ -112,7 +112,7 @@ def bench(
         "scorers": {one.name: {"method": one.plugin.method, "options": dict(options_of(one.scorer))} for one in asked},
         "hardness": kinds,
         "seeds": [seed + i for i in range(seeds)],
-        "run": {name: value for name, value in RunOptions(**options).given().items()} | {"model": _model(options.get("model"), data)},
+        "run": {name: value for name, value in RunOptions.of(options).given().items()} | {"model": _model(options.get("model"), data)},
         **({"encoder": vectors} if vectors else {}),
     }
     with writing(out, overwrite=overwrite) as folder:

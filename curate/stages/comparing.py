@@ -76,7 +76,7 @@ def compare(
     """
     progress = progress or Silent()
     data = load(data)
-    _check(seeds, budget, steps, train, device, workers, RunOptions(**options))
+    _check(seeds, budget, steps, train, device, workers, RunOptions.of(options))
     chosen = open_selections(selections, data)
     cost = None if scores is None else _scoring_seconds(scores, data)
     with writing(out, overwrite=overwrite) as folder:
@@ -88,7 +88,7 @@ def compare(
             own = FunctionTrainer(data, train, test, seed, weighted, progress)
             store = _do(_Job(data, own, chosen, each, progress), folder, known, {}, cost, Beside())
         else:
-            proxy, recipe = plan(data, RunOptions(**options))
+            proxy, recipe = plan(data, RunOptions.of(options))
             held = held_rows(data, test, seed)
             cores = running.threads_now()
             settled = _settled(known, device, lambda: _threads(data, proxy, recipe, workers, cores))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailuresError, UsageError
+from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailuresError, UnknownNameError, UsageError, did_you_mean
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
@@ -48,6 +48,15 @@ class RunOptions:
     image_size: int | None = None
     precision: str | None = None
     checkpoints: str | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "RunOptions":
+        """The options by name; UnknownNameError with a did-you-mean for a name that is none."""
+        names = [f.name for f in fields(cls)]
+        for name in options:
+            if name not in names:
+                raise UnknownNameError(f'No option "{name}".{did_you_mean(name, names)} Those of a training run are: {", ".join(names)}.')
+        return cls(**options)
 
     def given(self) -> dict[str, Any]:
         """The options that the user set, without the model."""
@@ -89,9 +98,9 @@ def _planned(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None
 
 
 def _refuse_image_options(options: RunOptions, data: Dataset) -> None:
-    for name in ("augment", "image_size") if data.modality != "image" else ():
-        if getattr(options, name) is not None:
-            raise OptionError(f'--{name.replace("_", "-")} is for images, and "{data.source}" is {data.modality} data. Leave it out.')
+    given = {"--augment": options.augment in ("crop", "flip_crop"), "--image-size": options.image_size is not None}
+    for name in [name for name, is_given in given.items() if is_given and data.modality != "image"]:
+        raise OptionError(f'{name} is for images, and "{data.source}" is {data.modality} data. Leave it out.')
 
 
 def require_labels(data: Dataset, needed_by: str) -> None:

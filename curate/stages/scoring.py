@@ -84,7 +84,7 @@ def score(
     with engines.engine(engine, workers, ray_address, worker_gpus, progress) as runner:
 
         def opened() -> Job:
-            job = Job(data, folder, asked, given.target, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
+            job = Job(data, folder, asked, given.target, seed, seeds, run, RunOptions.of(options), device, shard_rows, progress)
             job.max_failures, job.engine, job.embeddings = max_failures, runner, given.embeddings
             job.max_requests, job.target_embeddings = max_requests, given.target_embeddings
             job.borrow(from_store)
@@ -153,7 +153,7 @@ def plan(
     cost = {"seconds": len(asked) * len(data) * 1e-6, "memory": 100.0 * len(data), "disk": len(asked) * 24.0 * len(data)}
     if trains:
         device = running.settle_machine(device)["device"]
-        proxy, recipe = running.plan_recipe(RunOptions(**options), data, known)
+        proxy, recipe = running.plan_recipe(RunOptions.of(options), data, known)
         for one in asked:
             running.require_told_by_a_loss(proxy, one.scorer.settle(recipe.epochs).requires)
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
