@@ -281,7 +281,8 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
     head = f"{where}: " if where else ""
     lines = [f"{head}kept {report['kept']:,} of {report['of']:,} rows"]
     if report["without_score"]:
-        lines.append(f"{report['without_score']:,} rows without a score were left out")
+        count = report["without_score"]
+        lines.append(f"{count:,} row{'s' if count > 1 else ''} without a score left out")
     lines.append(f"shares {report['overlap_with_random']:.1%} with a random pick of that size ({report['overlap_expected']:.1%} by chance)")
     if report.get("score_quantiles"):
         quantiles = report["score_quantiles"]
