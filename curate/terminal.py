@@ -12,6 +12,7 @@ from curate.progress import Progress, Silent, Task
 logger = logging.getLogger(__name__)
 
 _JOINER: Final = "\u200d"  # of which families of emoji are made
+WORTH_ROOM: Final = 1e8  # bytes from which on a sampler's memory is told
 WORTH_TELLING: Final = 10.0  # CPU seconds from which on a score's rate is told
 
 
@@ -280,9 +281,9 @@ def embeddings_line(where: str, about: Mapping[str, Any]) -> str:
 def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
     head = f"{where}: " if where else ""
     lines = [f"{head}kept {report['kept']:,} of {report['of']:,} rows"]
-    if report["without_score"]:
-        count = report["without_score"]
-        lines.append(f"{count:,} row{'s' if count > 1 else ''} without a score left out")
+    for what in ("score", "vector"):
+        if report.get(f"without_{what}"):
+            lines.append(f"{report[f'without_{what}']:,} without a {what} left out")
     lines.append(f"shares {report['overlap_with_random']:.1%} with a random pick of that size ({report['overlap_expected']:.1%} by chance)")
     if report.get("score_quantiles"):
         quantiles = report["score_quantiles"]
@@ -298,9 +299,44 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
         lines += ["", *_coverage_lines(report["coverage"])]
     if report.get("notes"):
         lines += ["", *report["notes"]]
-    if report.get("memory_needed"):
-        lines += ["", f"the sampler takes about {report['memory_needed'] / 1e6:,.0f} MB of memory"]
+    if report.get("memory_needed", 0) >= WORTH_ROOM:
+        lines += ["", f"the sampler took about {size(report['memory_needed'])} of memory"]
     return "\n".join(lines)
+
+
+def selection_plan_lines(plan: Mapping[str, Any]) -> str:
+    """What a selection would read, keep and take; of a ranking also what it would keep."""
+    lines = [f"{plan['sampler'] or 'a filter'} would keep {plan['keeps']:,} of {plan['of']:,} rows, {plan['candidates']:,} to choose from"]
+    if plan["reads"]:
+        wide = f" ({plan['dimensions']:,} numbers a row)" if plan["dimensions"] else ""
+        lines.append(f"reads {', '.join(plan['reads'])}{wide}")
+    seconds = plan["seconds"]
+    needs = [] if seconds is None else [f"time about {duration(seconds)}"]
+    needs += [] if plan["memory"] is None else [f"memory about {size(plan['memory'])} beside the vectors as they lie"]
+    lines.append(", ".join([*needs, f"disk about {size(plan['disk'])} (nothing was written)"]))
+    if "report" in plan:
+        lines += ["", selection_lines(plan["report"], "")]
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> [duration(s) for s in (0.2, 90, 600, 90_000)]
+    ['1 s', '90 s', '10 min', '25.0 h']
+    """
+    if seconds <= 120:
+        return f"{max(1, round(seconds)):,} s"
+    return f"{seconds / 60:,.0f} min" if seconds <= 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes as a person says them.
+
+    >>> [size(n) for n in (300, 20_000_000, 3.2e9)]
+    ['1 MB', '20 MB', '3.2 GB']
+    """
+    return f"{max(1, round(count / 1e6)):,} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
 def audit_lines(about: Mapping[str, Any], page: str) -> str:
