@@ -1,6 +1,7 @@
 """A store: a folder of Arrow shards with a manifest, which any Arrow reader opens and which survives a crash."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -254,6 +255,8 @@ def refuse_foreign(folder: Path) -> None:
     """OtherJobError where a folder holds anything that a killed job of ours could not have left."""
     if folder.is_file():
         raise InputError(f'"{folder}" is a file. Point --out at a folder.')
+    if os.fsencode(folder) != str(folder).encode("utf-8", errors="replace"):
+        raise InputError(f'The name of the folder "{folder}" is not UTF-8, and Arrow writes into no other. Point --out at another.')
     if not folder.is_dir() or (folder / MANIFEST).is_file():
         return
     foreign = [p.name for p in folder.iterdir() if p.name != LOCK and not p.name.endswith(TEMPORARY)]

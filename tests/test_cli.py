@@ -419,6 +419,20 @@ def test_columns_are_aligned_and_numbers_stand_to_the_right():
     assert terminal.columns([["a", 1], ["bbb", 10]], ["name", "n"]) == "name   n\na      1\nbbb   10"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "caf\udce9.csv", "--scorer", "random", "--out", "OUT"),
+        ("select", "sample:digits", "--sampler", "random", "--budget", "5", "--out", "caf\udce9"),
+    ],
+    ids=["data", "out"],
+)
+def test_a_name_that_is_no_utf_8_is_a_mistake_that_can_be_told(tmp_path, arguments):
+    code, _, err = run(*(str(tmp_path / word) if word in ("OUT", "caf\udce9") else word for word in arguments))
+
+    assert code == 3 and err.startswith("Error: ") and "caf?" in err
+
+
 def test_a_class_name_does_not_steer_the_terminal():
     assert terminal.columns([["a\x1b[2J\u202eb"], ["👩\u200d💻"]], ["class"]) == "class\na\ufffd[2J\ufffdb\n👩\u200d💻"
 
