@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 import curate
+from curate import plugins, testing
 from curate.errors import OptionError
 from curate.index.kmeans import kmeans
 from curate.index.semdedup import ITERATIONS, nearest_earlier, within
 from curate.index.vectors import unit
 from curate.rng import KeyedRandom
-from curate.testing import check_scorer
+from curate.testing import check_scorer, signals_of
 
 TOY = np.array([[1, 0.96, 0.90], [0.96, 1, 0.97], [0.90, 0.97, 1]])
 ROUNDING = 1e-5
@@ -62,3 +63,17 @@ def test_options_and_the_contract():
     for bad in ("eps=1", "eps=-0.1", "clusters=0"):
         with pytest.raises(OptionError, match=f"semdedup: {bad.partition('=')[0]}"):
             curate.score((np.ones((3, 2), np.float32), np.array([0, 1, 1])), [f"semdedup:{bad}"], out="never")
+
+
+@pytest.mark.parametrize(
+    "spec", ["semdedup", "minhash:ngram=2", "exact_duplicates", "prototypes", "prototypes:kind=supervised", "typicality"]
+)
+def test_shards_without_a_row_and_of_one_row_change_nothing(spec):
+    scorer = plugins.parse("scorers", spec).build()
+    columns = signals_of(scorer.requires, 1, 40)
+
+    whole = testing._score(scorer, columns, [40])
+
+    for sizes in ([0, 40], [1, 0, 39], [1, 0, 2, 3, 1, 5, 0, 4, 1, 1, 2, 6, 3, 1, 7, 2, 1]):  # the last are 17
+        for column, values in testing._score(scorer, columns, sizes).items():
+            np.testing.assert_allclose(values, whole[column], rtol=1e-5, err_msg=column)
