@@ -141,7 +141,7 @@ class _Checks:
                 bar.advance(len(self.data))
         else:
             self.skipped["outlier"] = (
-                f"{placed} of the rows have a vector; more than {label_checks.NEIGHBOURS} are needed to say who lies far from whom"
+                f"rows with a vector: {placed}; more than {label_checks.NEIGHBOURS} are needed to say who lies far from whom"
             )
             self.skipped.setdefault("label_issue", self.skipped["outlier"].replace("who lies far from whom", "which labels are odd"))
 
@@ -230,7 +230,8 @@ class _Checks:
             return None
         classes, known = len(self.data.label_names), int((self.labels[~self.found["empty"]] >= 0).sum())
         if known < label_checks.FEWEST or classes < 2 or classes > known // 5:
-            self.skipped["label_issue"] = f"{known:,} labelled rows in {classes:,} classes are too few to learn from"
+            few = f"{known:,} labelled rows in {classes:,} classes are too few to learn from"
+            self.skipped["label_issue"] = few if classes > 1 else "all labels are the same, so none can be told to be another"
             return None
         with self.progress.task("linear probe", len(self.data)) as bar:
             checked = label_checks.check_labels(self.matrix, self.labels, classes, self.graph, self.seed, self.scores["knn_shapley"])

@@ -243,7 +243,7 @@ def test_a_set_with_nothing_to_leave_out_is_told_so_and_what_may_follow(tmp_path
 def test_a_row_or_two_are_audited_without_a_warning_and_what_needs_more_is_said(tmp_path, rows):
     found = audited(tmp_path, {"text": HEADLINES[:rows], "label": [0, 1][:rows]})
 
-    assert found.skipped["outlier"].startswith(f"{rows} of the rows") and "label_issue" in found.skipped
+    assert found.skipped["outlier"].startswith(f"rows with a vector: {rows}; ") and "label_issue" in found.skipped
 
 
 def test_where_every_row_must_go_no_command_is_printed(tmp_path):
