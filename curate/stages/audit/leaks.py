@@ -63,7 +63,7 @@ def same_place(nearest: NDArray[np.floating], typical: float, d: int) -> float:
     apart = nearest[np.isfinite(nearest) & (nearest > 0)]
     if not len(apart):
         return SAME_PLACE * typical
-    return min(SAME_PLACE * typical, float(np.median(apart)) * (BY_CHANCE / math.log(2)) ** (1 / d))
+    return min(SAME_PLACE * typical, float(np.median(apart)) * math.pow(BY_CHANCE / math.log(2), 1 / d))
 
 
 def near_vectors(vectors: NDArray[Any], others: NDArray[Any], same: float) -> tuple[Mask, Mask]:
