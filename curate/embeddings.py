@@ -30,7 +30,7 @@ class Embeddings:
         """InputError where the folder holds no embeddings, or not all of them yet."""
         store = Store.open(path, MADE_BY)
         if store.kind != EMBEDDINGS:
-            raise InputError(f'"{path}" holds {store.kind}, not embeddings. `{MADE_BY}` makes them.')
+            raise InputError(f'"{path}" is a store of kind "{store.kind}", not embeddings. `{MADE_BY}` makes them.')
         have, n = sum(entry.rows for entry in store.files(EMBEDDINGS)), int(store.dataset["rows"])
         if have != n:
             raise InputError(f'"{path}" holds {have:,} of {n:,} embeddings. Run the `curate embed` that began it again: it goes on.')

@@ -200,6 +200,10 @@ class Store:
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A table's shards as one memory-mapped Arrow table; nothing is copied."""
         parts = [read_arrow(self.path / table / entry.file) for entry in self.files(table)]
+        if not parts and table in self.tables:
+            raise InputError(
+                f'Store "{self.path}" was stopped before anything of "{table}" was written. Run the command that makes it again.'
+            )
         if not parts:
             raise InputError(
                 f'Store "{self.path}" has no "{table}".{did_you_mean(table, self.tables)} It holds: {", ".join(self.tables) or "nothing"}.'

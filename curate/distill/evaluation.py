@@ -99,10 +99,7 @@ def _train_stacked(
         images = known.images[rows]  # (k, b, c, h, w)
         if operation is not None and u is not None:
             images = OPERATIONS[operation](images.flatten(0, 1), u.flatten(0, 1)).view(images.shape)
-        place = theta.requires_grad_()
-        losses = -(known.targets[rows] * torch.log_softmax(network.apply_many(place, images), -1)).sum(-1).mean(-1)  # (k,)
-        (slope,) = torch.autograd.grad(losses.sum(), place)
-        theta = theta.detach()
+        slope, _ = network.slopes(theta, images, known.targets[rows])
         speed = training.momentum * speed + slope + training.weight_decay * theta
         theta = theta - _rate(training, step) * speed
         task.advance(len(which))

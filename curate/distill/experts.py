@@ -218,16 +218,15 @@ def direction(
     network: Network, recipe: Recipe, theta: Tensor, x: Tensor, y: Tensor, clean: Tensor, strength: float
 ) -> tuple[Tensor, Tensor]:
     """What each network goes down along, (g, size), and its cross-entropy, (g,)."""
+    known = functional.one_hot(y, network.classes).to(x.dtype)  # (g, b, classes)
 
     def slope_at(place: Tensor) -> tuple[Tensor, Tensor]:
+        slope, losses = network.slopes(place, x, known)
+        if not recipe.penalty:
+            return strength * slope, losses
         place = place.detach().requires_grad_()
-        logits = network.apply_many(place, x)  # (g, b, classes)
-        losses = functional.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
-        total = strength * losses.sum()
-        if recipe.penalty:
-            total = total + recipe.penalty * _input_gradient_penalty(network, place, clean).sum()
-        found: Tensor = torch.autograd.grad(total, place)[0]
-        return found, losses.detach()
+        penalty = _input_gradient_penalty(network, place, clean).sum()
+        return strength * slope + recipe.penalty * torch.autograd.grad(penalty, place)[0], losses
 
     slope, loss = slope_at(theta)
     if not recipe.rho:

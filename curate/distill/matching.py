@@ -249,7 +249,7 @@ def _gradient(state: State, network: Network, experts: Experts, plan: Plan, rng:
         with torch.no_grad():
             fixed = torch.softmax(network.apply_many(segments.waypoints[-1].theta, synthetic.images), -1)
     feed = Batches(plan, len(drawn.starts), len(synthetic.images), synthetic.images.device, generator, fixed)
-    student = Student(losses_of(network), feed, plan.momentum)
+    student = Student(losses_of(network), feed, plan.momentum, network.derivatives)
     return ENGINES[plan.engine](student, segments, synthetic, plan.limit), fixed
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from curate.distill.blocks import norm_relu_pool
+from curate.distill.derivatives import Block, Dense, Derivatives
 from curate.errors import InputError, UnknownNameError, did_you_mean
 from curate.signals.models import ResNet18
 from curate.signals.training import seeded
@@ -30,6 +32,7 @@ class Network:
         self._shapes = [p.shape for p in self._module.parameters()]
         self._sizes = [p.numel() for p in self._module.parameters()]
         self.size = sum(self._sizes)
+        self.classes = int(self._shapes[-1][0])  # all end in a linear layer
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -63,6 +66,25 @@ class Network:
         logits: Tensor = torch.func.vmap(self.apply, in_dims=(0, own))(theta, x)
         return logits
 
+    def slopes(self, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of k networks' mean cross-entropy against probabilities y by their weights, (k, size), and that loss, (k,)."""
+        if self.derivatives is not None:
+            slope, walk = self.derivatives.slope(theta, x, y)
+            return slope, walk.losses
+        place = theta.detach().requires_grad_()
+        losses = -(y * torch.log_softmax(self.apply_many(place, x), -1)).sum(-1).mean(-1)
+        return torch.autograd.grad(losses.sum(), place)[0], losses.detach()
+
+    @property
+    def derivatives(self) -> Derivatives | None:
+        """Those of the cross-entropy, written out, where there are any: of MLP and ConvNet."""
+        if isinstance(self._module, MLP):
+            return Derivatives([Dense(bent=True), Dense(bent=True), Dense(bent=False)], self._shapes)
+        if isinstance(self._module, ConvNet):
+            paddings = [self._module.padding, *[1] * (len(self._shapes) // 4 - 1)]
+            return Derivatives([*map(Block, paddings), Dense(bent=False)], self._shapes)
+        return None
+
     def embed(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the last layer is given, (b, features)."""
         assert isinstance(self._module, nn.Sequential), "all networks here end in a last layer"
@@ -83,17 +105,19 @@ def _many_mlps(parts: Sequence[Tensor], x: Tensor) -> Tensor:
 def _many_convnets(parts: Sequence[Tensor], x: Tensor, padding: int) -> Tensor:
     """The ConvNet's blocks, of k networks, whose channels lie side by side from one end to the other: (b, k * channels, h, w).
 
-    Instance norm is group norm with a group a channel, so one call serves all k.
+    Channels are innermost in memory, where grouped convolutions come nearest to what the machine can do. The convolutions' biases are left
+    out: they shift whole planes, which instance norm takes back, so their gradient is 0 but for rounding.
     """
     k = len(parts[0])
     own = x.dim() == 5
     hidden = x.transpose(0, 1).flatten(1, 2) if own else x
+    hidden = hidden.clone(memory_format=torch.channels_last)  # `contiguous` takes a single channel for either order
     *blocks, weight, bias = parts
-    for block, (kernel, shift, scale, offset) in enumerate(zip(*(blocks[i::4] for i in range(4)), strict=True)):
+    for block, (kernel, _, scale, offset) in enumerate(zip(*(blocks[i::4] for i in range(4)), strict=True)):
         groups = k if own or block else 1  # the same images need no copy a network
-        hidden = functional.conv2d(hidden, kernel.flatten(0, 1), shift.flatten(), padding=padding if block == 0 else 1, groups=groups)
-        hidden = functional.group_norm(hidden, hidden.shape[1], scale.flatten(), offset.flatten())
-        hidden = functional.avg_pool2d(torch.relu(hidden), 2)
+        kernels = kernel.flatten(0, 1).clone(memory_format=torch.channels_last)
+        hidden = functional.conv2d(hidden, kernels, padding=padding if block == 0 else 1, groups=groups)
+        hidden = norm_relu_pool(hidden, scale.flatten(), offset.flatten())
     features = hidden.reshape(len(hidden), k, -1).transpose(0, 1)  # (k, b, features)
     return torch.baddbmm(bias[:, None], features, weight.mT)
 

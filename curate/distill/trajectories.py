@@ -38,7 +38,7 @@ class AbstractTrajectories(ABC):
     iterations. They take `steps` steps at `rate`, which is learned, in batches of `batch` (0: all), to the expert `span` epochs later;
     unless told, `rate` starts no higher than makes their steps as long, in sum, as the expert's, which matters for a few hundred rows.
     `iterations` of `segments` such stretches side by side. `image_rate` and `rate_rate` are the learning rates of images and `rate`.
-    `engine`: adjoint, unrolled (the same gradient a third faster, with memory for every step) or truncated (TESLA's); unless told, unrolled
+    `engine`: adjoint, unrolled (the same gradient a fifth sooner, with memory for every step) or truncated (TESLA's); unless told, unrolled
     where its graph takes less than `GRAPH_BYTES` (1 GB), else adjoint. `augment` is a DSA strategy, "none" for none.
     `whiten` is whether images are whitened by ZCA: colour ones unless told. `train_steps` is how long networks are then trained on the
     set, at the learned rate times `train_scale` and with momentum .9, which makes steps ten times as long as the students' were. The
@@ -245,7 +245,7 @@ class AbstractTrajectories(ABC):
         feed = Batches(short, plan.segments, m, data.device, torch.Generator().manual_seed(0), None)
         segments = Segments(start, [Waypoint(2, start + 0.01)])
         synthetic = Synthetic(images, labels, torch.tensor(0.01, device=data.device))
-        student = Student(losses_of(network), feed, plan.momentum)
+        student = Student(losses_of(network), feed, plan.momentum, network.derivatives)
         two = _seconds(lambda: ENGINES[s["engine"]](student, segments, synthetic, math.inf), data.device)
         return expert, two * plan.steps / 2
 
@@ -275,15 +275,16 @@ class AbstractTrajectories(ABC):
         return rate
 
     def _memory(self, data: RealImages, ipc: int) -> int:
-        s, plan, size = _settled(self), self.plan(), self._network(data).size
+        s, plan, network = _settled(self), self.plan(), self._network(data)
+        size = network.size
         m = data.classes * ipc
         pixels = data.images[0].numel()
         rows = plan.segments * min(plan.batch or m, m)
-        # Activations, twice differentiated: some 60 numbers a channel and pixel of a ConvNet's first block, or a hidden unit of an MLP.
+        # Some 60 numbers a channel and pixel of a ConvNet's first block, or a hidden unit of an MLP, are there while a step is worked on;
+        # 8 stay of each where all steps are kept, 30 where the derivatives are not written out.
         units: int = 2 * s["width"] + pixels if s["network"] == "mlp" else pixels // data.images.shape[1] * s["width"]
-        one_step = rows * units * 60 * 4
-        kept = plan.steps if self.engine == "unrolled" else 1
-        return int(one_step * kept + 4 * size * plan.segments * (plan.steps + 6) + 4 * data.images.numel() + 16 * m * pixels)
+        stay = (30 if network.derivatives is None else 8) * plan.steps if self.engine == "unrolled" else 0
+        return int(4 * rows * units * (60 + stay) + 4 * size * plan.segments * (plan.steps + 6) + 4 * data.images.numel() + 16 * m * pixels)
 
     def _too_large(self, data: RealImages, ipc: int) -> str:
         s = _settled(self)

@@ -5,10 +5,10 @@ A student starts at an expert's weights, takes N steps of SGD on synthetic batch
     v_{i+1} = momentum * v_i + grad loss(theta_i, x_i, y_i),   theta_{i+1} = theta_i - rate * v_{i+1}
     L = ||theta_N - target||^2 / ||theta_0 - target||^2
 
-`adjoint` walks back through the N steps with lam = dL/dtheta_i and forms one step's graph at a time: its activations take
-as much memory as one step whatever N is, and its gradient is the exact one. `unrolled` keeps the graph of all N steps, as MTT does: the
-reference, and the faster one where it fits. `truncated` holds lam at dL/dtheta_N all the way, which is what TESLA's formula and code
-compute; the paper calls it exact, but it is so only to first order in rate * N * curvature.
+`adjoint` walks back through the N steps with lam = dL/dtheta_i and takes one step at a time: its activations need as much memory as one
+step whatever N is, and its gradient is the exact one. `unrolled` keeps what all N steps have left, as MTT does, and is the faster one where
+that fits; without written derivatives it is autograd's own graph, the reference. `truncated` holds lam at dL/dtheta_N all the way, which is
+what TESLA's formula and code compute; the paper calls it exact, but it is so only to first order in rate * N * curvature.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,8 @@ from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from curate.distill.derivatives import Derivatives, Walk
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -53,11 +55,13 @@ class Student:
     """How students are trained: `losses(theta, x, y)` of k flat vectors of weights (k, size), (k,); on what; with which momentum.
 
     `x` and `y` are the feed's. The losses of different students must not depend on each other: one sum serves for all their gradients.
+    `written` are the derivatives of `losses` without autograd, where there are any: the same numbers, sooner.
     """
 
     losses: Loss
     feed: Feed
     momentum: float = 0.0
+    written: Derivatives | None = None
 
 
 class Waypoint(NamedTuple):
@@ -101,7 +105,8 @@ Engine = Callable[[Student, Segments, Synthetic, float], Matched]
 
 
 def adjoint(student: Student, segments: Segments, synthetic: Synthetic, limit: float = NO_LIMIT) -> Matched:
-    """The exact gradient with the activations of one step. Keeps (steps + 1) k size weights; 4/3 of the arithmetic of `unrolled`.
+    """The exact gradient with the activations of one step. Keeps (steps + 1) k size weights; 11/9 of the arithmetic of `unrolled`,
+    or 12/9 where the derivatives are not written out.
 
     Segments with a matching loss above `limit` do not count; where none does, the gradients are 0.
     """
@@ -114,7 +119,9 @@ def truncated(student: Student, segments: Segments, synthetic: Synthetic, limit:
 
 
 def unrolled(student: Student, segments: Segments, synthetic: Synthetic, limit: float = NO_LIMIT) -> Matched:
-    """The exact gradient through the graph of all steps at once; activations grow with their number."""
+    """The exact gradient from the activations of all steps at once: by their graph, unless the derivatives are written out."""
+    if student.written is not None:
+        return _walk_back(student, segments, synthetic, limit, exact=True, keep=True)
     leaves = Synthetic(*(leaf.detach().requires_grad_() for leaf in synthetic))
     theta = segments.start.detach().clone().requires_grad_()
     path, velocity = [theta], torch.zeros_like(theta)
@@ -133,13 +140,22 @@ ENGINES: Final[Mapping[str, Engine]] = {"adjoint": adjoint, "unrolled": unrolled
 
 def roll_out(student: Student, segments: Segments, synthetic: Synthetic) -> list[Tensor]:
     """The weights of k students before the first step and after every one: steps + 1 tensors (k, size), without a graph."""
+    return _rolled(student, segments, synthetic, keep=False)[0]
+
+
+def _rolled(student: Student, segments: Segments, synthetic: Synthetic, *, keep: bool) -> tuple[list[Tensor], list[Walk]]:
     fixed = Synthetic(*(leaf.detach() for leaf in synthetic))
-    path, velocity = [segments.start.detach()], torch.zeros_like(segments.start)
+    path, walks, velocity = [segments.start.detach()], list[Walk](), torch.zeros_like(segments.start)
     for step in range(student.feed.steps):
-        theta = path[-1].detach().requires_grad_()
-        velocity = student.momentum * velocity + _slope(student, segments, theta, step, fixed)
+        if student.written is None:
+            slope = _slope(student, segments, path[-1].detach().requires_grad_(), step, fixed)
+        else:
+            x, y = student.feed.batch(step, fixed.images, fixed.labels)
+            slope, walk = student.written.slope(path[-1], x, y, segments.scale)
+            walks += [walk] if keep else []
+        velocity = student.momentum * velocity + slope
         path.append(path[-1] - fixed.rate * velocity)
-    return path
+    return path, walks
 
 
 def matching_loss(segments: Segments, path: Sequence[Tensor]) -> Tensor:
@@ -147,10 +163,10 @@ def matching_loss(segments: Segments, path: Sequence[Tensor]) -> Tensor:
     return torch.stack([_share_left(segments, point, path[point.step]) for point in segments.waypoints]).sum(0)
 
 
-def _walk_back(student: Student, segments: Segments, synthetic: Synthetic, limit: float, *, exact: bool) -> Matched:
+def _walk_back(student: Student, segments: Segments, synthetic: Synthetic, limit: float, *, exact: bool, keep: bool = False) -> Matched:
     # Let g_i = grad loss(theta_i, …), lam = dL/dtheta_{i+1} and w_i = lam + momentum * w_{i+1}, held constant. Then L's derivative by
     # anything in g_i is -rate * d<w_i, g_i>, that by the rate is -sum_i <w_i, g_i>, and dL/dtheta_i = lam - rate * d<w_i, g_i>/dtheta_i.
-    path = roll_out(student, segments, synthetic)
+    path, walks = _rolled(student, segments, synthetic, keep=keep)
     losses = matching_loss(segments, path)  # (k,)
     weights = _weights(losses, limit)
     leaves = Synthetic(*(leaf.detach().requires_grad_() for leaf in synthetic))
@@ -164,16 +180,32 @@ def _walk_back(student: Student, segments: Segments, synthetic: Synthetic, limit
         if step + 1 in at:
             lam = lam + weights[:, None] * _pull(segments, at[step + 1], after)
         w = lam + student.momentum * w
-        theta = path[-1].requires_grad_()
+        walk = walks.pop() if walks else None
+        phi, by_images, by_labels, by_theta = _derivatives(student, segments, path[-1], step, leaves, w, walk, exact=exact)
+        total.images.sub_(rate * _filled(by_images, leaves.images))
+        total.labels.sub_(rate * _filled(by_labels, leaves.labels))
+        total.rate.sub_(phi)
+        if exact:
+            lam = lam - rate * _filled(by_theta, w)
+    return Matched(losses, total)
+
+
+def _derivatives(
+    student: Student, segments: Segments, theta: Tensor, step: int, leaves: Synthetic, w: Tensor, walk: Walk | None, *, exact: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """<w, g> of a step, and its derivatives by images, labels and, if `exact`, theta; None where it does not depend on them."""
+    if student.written is None:
+        theta = theta.requires_grad_()
         phi = (w * _slope(student, segments, theta, step, leaves, keep=True)).sum()
         wanted = (leaves.images, leaves.labels, theta) if exact else (leaves.images, leaves.labels)
-        found = torch.autograd.grad(phi, wanted, allow_unused=True)
-        total.images.sub_(rate * _filled(found[0], leaves.images))
-        total.labels.sub_(rate * _filled(found[1], leaves.labels))
-        total.rate.sub_(phi.detach())
-        if exact:
-            lam = lam - rate * _filled(found[2], theta)
-    return Matched(losses, total)
+        by_images, by_labels, *rest = torch.autograd.grad(phi, wanted, allow_unused=True)
+        return phi.detach(), by_images, by_labels, rest[0] if rest else None
+    x, y = student.feed.batch(step, leaves.images, leaves.labels)
+    walk = walk or student.written.walk(theta, x.detach(), y.detach(), segments.scale)
+    found = student.written.twice(walk, w)
+    made, slopes = zip(*((one, by) for one, by in ((x, found.x), (y, found.y)) if one.requires_grad), strict=True)
+    by_images, by_labels = torch.autograd.grad(made, (leaves.images, leaves.labels), slopes, allow_unused=True)
+    return found.value, by_images, by_labels, found.theta
 
 
 def _slope(student: Student, segments: Segments, theta: Tensor, step: int, synthetic: Synthetic, *, keep: bool = False) -> Tensor:

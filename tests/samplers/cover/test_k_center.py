@@ -41,6 +41,30 @@ def test_it_agrees_with_a_loop_over_pairs(seed):
     assert pick(vectors, 15).tolist() == naive(vectors, 15, first)
 
 
+def one_at_a_time(vectors, k, row):
+    """The same with every row compared with every pick."""
+    picked, gaps = [], np.full(len(vectors), np.inf)
+    for _ in range(k):
+        picked.append(row)
+        gaps = np.minimum(gaps, np.square(vectors - vectors[row], dtype=np.float64).sum(axis=1))
+        gaps[picked] = -1
+        row = int(gaps.argmax())
+    return picked
+
+
+@pytest.mark.parametrize("kind", ["spread", "clumps", "a line", "three places"])
+def test_rows_that_wait_are_picked_as_if_they_had_been_looked_at_every_time(kind):
+    rng = np.random.default_rng(0)
+    vectors = {
+        "spread": rng.normal(size=(5000, 3)),
+        "clumps": rng.normal(size=(40, 6))[rng.integers(0, 40, 5000)] * 9 + rng.normal(size=(5000, 6)),
+        "a line": np.arange(5000.0)[:, None] - 2500,
+        "three places": np.eye(3)[np.arange(2000) % 3],
+    }[kind].astype(np.float32)
+
+    assert farthest_first(vectors, 300, 7).tolist() == one_at_a_time(vectors, 300, 7)
+
+
 def test_every_prefix_is_a_selection_of_its_own():
     vectors = np.random.default_rng(0).normal(size=(50, 3))
 
