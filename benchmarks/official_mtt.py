@@ -87,8 +87,9 @@ def main() -> None:
     if arguments.official is None:
         lines.append("(the official loop is left out: --official names a checkout of it)")
     for number in arguments.cases:
-        lines += measured(CASES[number], arguments.official and arguments.official.resolve())
-        print("\n".join(lines[-8:]), flush=True)
+        block = measured(CASES[number], arguments.official and arguments.official.resolve())
+        print("\n".join(block), flush=True)
+        lines += block
         if arguments.out:
             arguments.out.write_text("\n".join(lines) + "\n")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from curate.distill import blocks
+from curate.distill import blocks, winograd
 
 Weights = Sequence[Tensor]
 
@@ -245,10 +245,16 @@ class Block:
         return functional.fold(patches.view(groups * 9, b, -1).transpose(0, 1), h.shape[2:], 3, padding=self.padding)
 
     def _convolved(self, h: Tensor, kernel: Tensor) -> Tensor:
+        if winograd.pays(h, kernel, self.padding):
+            return winograd.convolve(h, kernel)
         return functional.conv2d(h, kernel, padding=self.padding, groups=h.shape[1] // kernel.shape[1])
 
     def _back(self, slope: Tensor, h: Tensor, kernel: Tensor, to_input: bool, to_kernel: bool) -> tuple[Any, Any]:
-        layout = (1, 1), (self.padding,) * 2, (1, 1), False, (0, 0), h.shape[1] // kernel.shape[1]
+        groups = h.shape[1] // kernel.shape[1]
+        if winograd.pays(h, kernel, self.padding):
+            dh = winograd.to_input(slope, kernel, groups) if to_input else None
+            return dh, winograd.to_kernel(slope, h, groups) if to_kernel else None
+        layout = (1, 1), (self.padding,) * 2, (1, 1), False, (0, 0), groups
         dh, dkernel, _ = torch.ops.aten.convolution_backward(slope, h, kernel, None, *layout, [to_input, to_kernel, False])
         return dh, dkernel
 
