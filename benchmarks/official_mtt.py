@@ -9,7 +9,8 @@ steps. What it imports and does not use while it matches (wandb, torchvision's d
 data set by random images; only what the repository has no name for, a width below 128 or an MLP for digits, is built from its own classes.
 DATM's official loop is this one with learned labels. Ours is `match`, as `curate distill` calls it: the same experts' weights, images,
 number of steps and augmentation; `unrolled` is what it takes by itself where that fits into 1 GB. Both read the experts from files.
-The gradient is compared after one iteration without augmentation, when both see all images in every step. Without `--official` only our
+The gradient is compared after one iteration in float64 (in float32 a number that rounds to the other side of 0 before a ReLU moves it by
+some 1e-3) without augmentation, when both see all images in every step. Without `--official` only our
 own times are taken. The floor is the arithmetic of the convolutions and linear layers, nine times that of a forward pass a step, at what a
 matrix product reaches on this core; the official loop cannot do with less, and neither can `unrolled`.
 """
@@ -23,7 +24,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -131,7 +132,7 @@ class Problem:
 
     def _first(self) -> Experts:
         store = Store.open(self.folder / "experts")
-        return Experts(store, 1, EPOCHS, int(store.settled["group"]), self.data.device)
+        return Doubled(store, 1, EPOCHS, int(store.settled["group"]), self.data.device)
 
     def start(self, images: Tensor | None = None) -> Synthetic:
         labels = functional.one_hot(self.data.labels[self.rows], CLASSES).float()
@@ -159,7 +160,8 @@ class Problem:
         home = self.folder / "once"
         home.mkdir()
         one = replace(self.plan("adjoint", 1, 1), augment="", window=Window(0, 1, 1))
-        match(self.network, self._first(), one, self.start(images), home, Silent(), KeyedRandom(0))
+        start = Synthetic(*(part.double() for part in self.start(images)))
+        match(self.network, self._first(), one, start, home, Silent(), KeyedRandom(0))
         return load(home / "matching.safetensors").velocity.images
 
     def floor(self) -> float:
@@ -187,8 +189,21 @@ def speed_of_products() -> float:
 
 
 def apart(peer: "Official", problem: Problem) -> float:
-    images, theirs = peer.gradient()
-    return float((problem.gradient(images) - theirs).norm() / theirs.norm())
+    torch.set_default_dtype(torch.float64)
+    torch.float = torch.float64  # by which name the official code asks for its images
+    try:
+        images, theirs = peer.gradient()
+        return float((problem.gradient(images) - theirs).norm() / theirs.norm())
+    finally:
+        torch.float = torch.float32
+        torch.set_default_dtype(torch.float32)
+
+
+class Doubled(Experts):
+    """The same weights in float64."""
+
+    def read(self, experts: Sequence[int], epochs: Sequence[int]) -> Tensor:
+        return super().read(experts, epochs).double()
 
 
 class Official:
@@ -245,7 +260,10 @@ class Official:
         home = folder / "CIFAR10_NO_ZCA" / "ConvNet"
         home.mkdir(parents=True)
         ways = [
-            [[p.clone() for p in problem.network.parts(problem.experts.read([e], [t])[0]).values()] for t in range(EPOCHS + 1)]
+            [
+                [p.to(torch.get_default_dtype(), copy=True) for p in problem.network.parts(problem.experts.read([e], [t])[0]).values()]
+                for t in range(EPOCHS + 1)
+            ]
             for e in experts
         ]
         files = min(FILES, len(ways))
@@ -255,7 +273,7 @@ class Official:
 
     def _data(self, *_: Any, **__: Any) -> tuple[Any, ...]:
         data, shape = self._problem.data, self._case.shape
-        rows = list(zip(data.images, data.labels.tolist(), strict=True))
+        rows = list(zip(data.images.to(torch.get_default_dtype()), data.labels.tolist(), strict=True))
         same = {c: c for c in range(CLASSES)}
         return shape[0], shape[1:], CLASSES, None, None, None, rows, rows, None, None, same, same
 
