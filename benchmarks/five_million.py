@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[5_000_000])
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--only", nargs="+", default=[], help="the stages whose names begin so; the others were run before")
     parser.add_argument("--stage", choices=STAGES, default=None, help="one stage, in this process")
     arguments = parser.parse_args()
     if arguments.stage:
@@ -43,6 +44,8 @@ def main() -> None:
             f"{'':34s}{'wall s':>8}{'CPU s':>8}{'own GB':>8}{'mapped GB':>10}",
         ]
         for name, command in stages(arguments.dir / str(n), n):
+            if arguments.only and not name.startswith(tuple(arguments.only)):
+                continue
             line, most, said = watched(name, command)
             own[n] = max(own.get(n, 0.0), most)
             lines.append(line + said)
@@ -143,8 +146,11 @@ def index(here: Path, n: int) -> str:
     from curate.index.neighbours import in_parts
 
     chosen = plan(n, D)
-    parts = in_parts(matrix(here), chosen, here / "index", PART)
-    return f"{chosen.factory}, trained on {chosen.trained_on:,} rows, {len(parts)} files"
+    there = matrix(here)
+    started = time.process_time()
+    parts = in_parts(there, chosen, here / "index", PART)
+    seconds = time.process_time() - started
+    return f"{chosen.factory}, trained on {chosen.trained_on:,} rows, {len(parts)} files, {seconds:.1f} CPU s; {chosen.why}"
 
 
 def ask(here: Path, n: int) -> str:

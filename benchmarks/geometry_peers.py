@@ -8,6 +8,8 @@ are drawn: Gaussians about as many centres as there are clusters.
 
 import argparse
 import importlib.util
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +19,10 @@ import numpy as np
 from curate.index.coverage import prdc
 from curate.index.kmeans import kmeans
 from curate.index.vectors import unit
+from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.samplers.cover.dpp import Matrix, greedy_map
-from curate.samplers.cover.facility_location import greedy, similarity_graph
+from curate.samplers.cover.facility_location import FacilityLocation
 
 RNG = KeyedRandom(0, "bench")
 
@@ -27,7 +30,11 @@ RNG = KeyedRandom(0, "bench")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--peak", default=None, help="one way of facility location: its memory alone")
     arguments = parser.parse_args()
+    if arguments.peak:
+        print(peak_of(arguments.peak))
+        return
     lines = [*k_means(), *facility_location(), *dpp(), *density_and_coverage()]
     text = "\n".join(lines) + "\n"
     print(text)
@@ -54,26 +61,61 @@ def facility_location() -> list[str]:
     def value(picked: np.ndarray) -> float:
         return float(dense[:, picked].max(axis=1).mean())
 
-    found = {"curate (64 neighbours)": timed(lambda: value(greedy(similarity_graph(x, 64), 250)))}
-    found["curate (200 neighbours)"] = timed(lambda: value(greedy(similarity_graph(x, 200), 250)))
-    if importlib.util.find_spec("apricot"):
+    found = {name: timed(lambda pick=pick: value(pick(x, 250))) for name, pick in pickers().items()}
+    lines = table("facility location, n=5,000 d=64, 250 picks: mean similarity to the nearest pick, similarities included", found)
+    lines[-1:] = ["peak memory of each in a process of its own, imports and vectors not counted, MB:"]
+    peaks = {name: own_peak(name) for name in found}
+    lines += [f"{name:24} {peak:8.0f} MB {peak / peaks['curate']:6.1f} x" for name, peak in peaks.items()]
+    return [*lines, ""]
+
+
+def pickers() -> dict[str, Callable[[np.ndarray, int], np.ndarray]]:
+    """What chooses m of the rows of x, each from the vectors on."""
+
+    def curate(x: np.ndarray, m: int) -> np.ndarray:
+        return FacilityLocation().select(ArrayPool({"embedding": x}), m, RNG)[0]
+
+    def apricot(x: np.ndarray, m: int) -> np.ndarray:
         from apricot import FacilityLocationSelection
 
-        def apricot(m: int) -> np.ndarray:
-            return FacilityLocationSelection(m, metric="precomputed", optimizer="lazy").fit(dense.astype(np.float64)).ranking
+        dense = np.maximum(x @ x.T, 0).astype(np.float64)
+        return FacilityLocationSelection(m, metric="precomputed", optimizer="lazy").fit(dense).ranking
 
-        apricot(3)  # numba compiles
-        found["apricot, lazy"] = timed(lambda: value(apricot(250)))
-    if importlib.util.find_spec("submodlib"):
+    def submodlib(x: np.ndarray, m: int) -> np.ndarray:
         from submodlib import FacilityLocationFunction
 
-        def submodlib() -> np.ndarray:
-            function = FacilityLocationFunction(n=5000, mode="dense", sijs=dense, separate_rep=False)
-            return np.array([row for row, _ in function.maximize(budget=250, optimizer="LazyGreedy", show_progress=False)])
+        function = FacilityLocationFunction(n=len(x), mode="dense", sijs=np.maximum(x @ x.T, 0), separate_rep=False)
+        return np.array([row for row, _ in function.maximize(budget=m, optimizer="LazyGreedy", show_progress=False)])
 
-        found["submodlib, lazy"] = timed(lambda: value(submodlib()))
-    found["random"] = timed(lambda: value(np.random.default_rng(0).choice(5000, 250, replace=False)))
-    return table("facility location, n=5,000 d=64, 250 picks: mean similarity to the nearest pick, similarities included", found)
+    def at_random(x: np.ndarray, m: int) -> np.ndarray:
+        return np.random.default_rng(0).choice(len(x), m, replace=False)
+
+    found = {"curate": curate}
+    if importlib.util.find_spec("apricot"):
+        found["apricot, lazy"] = apricot
+    if importlib.util.find_spec("submodlib"):
+        found["submodlib, lazy"] = submodlib
+    return found | {"random": at_random}
+
+
+def own_peak(name: str) -> float:
+    """Megabytes at the peak, less what was held before, measured in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "--peak", name], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def peak_of(name: str) -> float:
+    x, pick = unit(blobs(5000, 64, 100)), pickers()[name]
+    pick(x[:300], 3)  # imports, and what is compiled
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = high_water()
+    pick(x, 250)
+    return high_water() - before
+
+
+def high_water() -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1e3
 
 
 def dpp() -> list[str]:

@@ -2,9 +2,9 @@
 
     python benchmarks/matching_memory.py --out benchmarks/results/matching_memory.txt
 
-Memory is what a forked process grew by while it computed one gradient. The peer is MTT's loop written from the paper's description: a new
-network an iteration, an unrolled graph over `steps` steps, one segment at a time. It is given the same experts' weights and images, and
-ours must give its gradient.
+Memory is what a forked process grew by while it computed one gradient; the picture beside the table has the same numbers. The peer is
+MTT's loop written from the paper's description: a new network an iteration, an unrolled graph over `steps` steps, one segment at a time. It
+is given the same experts' weights and images, and ours must give its gradient.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from curate.distill.networks import Network, build
 from curate.distill.unroll import ENGINES, Segments, Student, Synthetic, Waypoint
 
 CLASSES, RATE = 10, 0.05
+STEPS, MEASURED = (5, 10, 20, 40), ("adjoint", "truncated", "unrolled")
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     out = parser.parse_args().out
     torch.set_num_threads(1)
     lines = [f"torch {torch.__version__}, one thread of a shared CPU", ""]
-    for part in (memory, speed):
+    for part in (lambda: memory(out), speed):
         lines += part()
         print("\n".join(lines), flush=True)
         if out:
@@ -78,16 +79,32 @@ class Problem:
         return total
 
 
-def memory() -> list[str]:
+def memory(out: Path | None) -> list[str]:
     lines = [
         "MB that one gradient took: ConvNet of width 16, 50 grey images of 28 x 28 a step, one segment",
         "  steps      adjoint   truncated    unrolled",
     ]
-    for steps in (5, 10, 20, 40):
-        grown = [forked(engine, steps) for engine in ("adjoint", "truncated", "unrolled")]
-        lines.append(f"  {steps:>5} " + " ".join(f"{value:>11.0f}" for value in grown))
+    grown = {steps: [forked(engine, steps) for engine in MEASURED] for steps in STEPS}
+    lines += [f"  {steps:>5} " + " ".join(f"{value:>11.0f}" for value in values) for steps, values in grown.items()]
+    if out:
+        draw(grown, out.with_suffix(".png"))
     weights = 4 * Problem("convnet", 16, 28, 50, 1, 1).network.size / 2**20
     return [*lines, f"  of which the weights of the students' way: {weights:.3f} MB a step", ""]
+
+
+def draw(grown: dict[int, list[float]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(4.2, 3), layout="constrained")
+    for engine, style, values in zip(MEASURED, ("o-", "s--", "^-"), zip(*grown.values(), strict=True), strict=True):
+        axis.plot(list(grown), values, style, label=engine)
+    axis.set(xlabel="student steps", ylabel="MB for one gradient", ylim=(0, None), xlim=(0, None))
+    axis.set_title("ConvNet of width 16, 50 images of 28 x 28 a step", fontsize="medium")
+    axis.legend()
+    figure.savefig(path, dpi=80)
 
 
 def forked(engine: str, steps: int) -> float:

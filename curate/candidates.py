@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.data import Dataset
+from curate.data import Dataset, to_text
 from curate.errors import ColumnError, InputError, UsageError, did_you_mean
 from curate.protocols import Keep, Sign
 from curate.scores import Scores
@@ -129,14 +129,19 @@ def data_column(data: Dataset, name: str) -> NDArray[Any]:
         return cast("NDArray[Any]", lookup[values.fill_null(-1).to_numpy(zero_copy_only=False)])
     if pa.types.is_nested(values.type):
         raise ColumnError(f'Column "{name}" holds {values.type}, which an expression cannot compare. Name a column of numbers or strings.')
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64())
     if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         return np.asarray(values.to_numpy(zero_copy_only=False))
-    return np.array(values.to_pylist(), object)
+    return np.array(to_text(values), object)
 
 
 def _read_table(path: Path) -> pa.Table:
     if not path.is_file():
-        raise InputError(f'Score file "{path}" does not exist.')
+        raise InputError(
+            f'Score file "{path}" does not exist; a store that `curate score` made, or a parquet, csv or tsv file with a column `row`, '
+            "is expected. Check the path."
+        )
     try:
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq

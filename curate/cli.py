@@ -86,6 +86,9 @@ def main() -> NoReturn:
         _fail("interrupted. What is finished is saved; the same command goes on.", 130)
     except CurateError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except BrokenPipeError:

@@ -4,7 +4,7 @@ Names and types decide, and where names say nothing, a look at the first rows te
 ambiguous is an error that names the candidates; nothing is guessed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,7 +16,7 @@ from curate.errors import ColumnError, did_you_mean
 from curate.fingerprint import is_image
 
 Modality = Literal["image", "text", "text_pair", "chat", "table", "embedding"]
-Kind = Literal["image", "text", "number", "bool", "class", "vector", "messages", "sharegpt", "other"]
+Kind = Literal["image", "text", "number", "bool", "class", "vector", "messages", "sharegpt", "mixed", "other"]
 Peek = Callable[[str], Sequence[str | None]]
 
 LABEL_NAMES: Final = ("label", "labels", "target", "class", "intent", "category", "y")
@@ -42,9 +42,11 @@ PAIR_NAMES: Final = (
     ("question", "sentence"),
     ("question", "answer"),
 )
+_CHAT_NAMES: Final = ("messages", "conversations", "conversation")
 _ID_NAMES: Final = frozenset(
     {"id", "ids", "idx", "index", "guid", "uid", "uuid", "row", "row_id", "rowid", "__index_level_0__", "unnamed: 0"}
 )
+_INPUT_NAMES: Final = frozenset({*TEXT_NAMES, *(name for pair in PAIR_NAMES for name in pair), *_CHAT_NAMES})
 _SCALARS: Final = ("number", "text", "bool", "class")
 
 
@@ -68,12 +70,24 @@ def find_roles(
     """
     for name in (*(input or ()), label, id):
         require(name, kinds)
+    _refuse_mixed(kinds, input or _INPUT_NAMES, label)
     label = label or _find_label({name: kind for name, kind in kinds.items() if name not in (input or ())})
     if input:
         return _named_inputs(kinds, tuple(input), label, id)
     free: dict[str, Kind] = {name: kind for name, kind in kinds.items() if name not in (label, id) and name.lower() not in _ID_NAMES}
     found = _by_name(free) or _by_content(free, peek)
     return Roles(found.inputs, label, id, found.modality, found.chat_template)
+
+
+def _refuse_mixed(kinds: Mapping[str, Kind], inputs: Container[str], label: str | None) -> None:
+    """ColumnError where what would be an input or the label holds now a text, now a number."""
+    labels = LABEL_NAMES if label is None else (label,)
+    for name, kind in kinds.items():
+        if kind == "mixed" and any(one in inputs or one in labels for one in (name, name.lower())):
+            raise ColumnError(
+                f'Column "{name}" holds values of several types, such as texts in some rows and numbers in others. '
+                "Write them all as one type, or name other columns with --input and --label."
+            )
 
 
 def require(name: str | None, known: Mapping[str, Any]) -> None:
@@ -88,6 +102,8 @@ def kinds_of(features: Mapping[str, Any], schema: pa.Schema) -> dict[str, Kind]:
 
 
 def _kind(feature: str, arrow: pa.DataType) -> Kind:
+    if feature == "Json":  # of values of several types `datasets` makes JSON, texts in quotes
+        return "mixed"
     if feature in ("ClassLabel", "Image"):
         return "class" if feature == "ClassLabel" else "image"
     if isinstance(arrow, pa.BaseExtensionType):
@@ -190,7 +206,7 @@ def _is_running_text(values: Sequence[str | None]) -> bool:
 def _chat_template(columns: Mapping[str, Kind]) -> ChatTemplate | None:
     chats = [name for name, kind in columns.items() if kind in ("messages", "sharegpt")]
     if chats:
-        named = [name for name in chats if name.lower() in ("messages", "conversations", "conversation")]
+        named = [name for name in chats if name.lower() in _CHAT_NAMES]
         name = _only(named or chats, "conversation columns")
         return ChatTemplate("chatml" if columns[name] == "messages" else "sharegpt", (name,))
     texts = {name.lower(): name for name, kind in columns.items() if kind == "text"}

@@ -125,7 +125,9 @@ class Comparison:
         """InputError where the folder holds no comparison."""
         store = Store.open(path)
         if store.kind != "comparison":
-            raise InputError(f'"{path}" holds a {store.kind}, no comparison. `curate compare DATA SELECTION… --out DIR` makes one.')
+            raise InputError(
+                f'"{path}" is a store of kind "{store.kind}", no comparison. `curate compare DATA SELECTION… --out DIR` makes one.'
+            )
         return cls(store)
 
     @property

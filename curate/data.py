@@ -16,7 +16,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from curate import chat
-from curate.columns import Modality, kinds_of, require
+from curate.columns import LABEL_NAMES, Modality, kinds_of, require
 from curate.errors import ColumnError
 from curate.fingerprint import batch_rows, hash_pieces, logical_schema, read_image_file
 from curate.fingerprint import fingerprint as content_fingerprint
@@ -151,8 +151,8 @@ class Dataset:
             return sum(BUCKETS if name in self._categories else 1 for name in self.inputs)
         lengths = pc.list_value_length(self.column(self.inputs[0]))
         known = pc.unique(lengths.drop_null())
-        if len(known) != 1:
-            found = f"{len(known)} different lengths, the first {known[0]} and {known[1]}" if len(known) else "no values"
+        if len(known) != 1 or not known[0].as_py():
+            found = f"{len(known)} different lengths, the first {known[0]} and {known[1]}" if len(known) > 1 else "no values"
             raise ColumnError(f'Column "{self.inputs[0]}" has {found}; vectors of one length are expected. Drop or pad the odd rows.')
         return int(known[0].as_py())
 
@@ -180,6 +180,8 @@ class Dataset:
 
     def _label(self) -> str:
         if self.label is None:
+            for name in (name for name in self.schema if name.lower() in LABEL_NAMES):
+                find_classes(self.column(name), None, name)  # raises: it says why a column of that name is no label
             raise ColumnError(
                 f'"{self.source}" has no label column; its columns are: {", ".join(self.schema)}. Name one with --label COLUMN (label=…).'
             )
@@ -258,7 +260,8 @@ def _one_hot(column: pa.ChunkedArray, name: str) -> NDArray[np.float32]:
 
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     key = xxhash.xxh3_64_intdigest(name.encode())
-    buckets = [xxhash.xxh3_64_intdigest(value.encode(), seed=key) % BUCKETS for value in encoded.dictionary.to_pylist()]
+    values = encoded.dictionary.cast(pa.binary()).to_pylist()  # which need not be UTF-8
+    buckets = [xxhash.xxh3_64_intdigest(value, seed=key) % BUCKETS for value in values]
     codes = encoded.indices.fill_null(len(buckets)).to_numpy(zero_copy_only=False)
     rows = np.concatenate([np.eye(BUCKETS, dtype=np.float32)[buckets], np.zeros((1, BUCKETS), np.float32)])
     hot: NDArray[np.float32] = rows[codes]

@@ -41,7 +41,7 @@ def tensors(path):
     content = open(path, "rb").read()
     size = int.from_bytes(content[:8], "little")
     head = {name: about for name, about in json.loads(content[8 : 8 + size]).items() if name != "__metadata__"}
-    kinds = {"U8": torch.uint8, "F16": torch.float16, "F32": torch.float32}
+    kinds = {"U8": torch.uint8, "I8": torch.int8, "F32": torch.float32}
     found = {}
     for name, about in head.items():
         start, stop = about["data_offsets"]
@@ -55,7 +55,8 @@ EXPANDED: Final = """\
 stored = tensors(f"{FOLDER}/data/compensated.safetensors")
 real = stored["originals"].float()  # (classes, k, channels, height, width), in the source's pixels
 low, high = (stored[name].view(-1, 1, 1) for name in ("low", "high"))
-added = torch.clamp(real + stored["compensators"].float()[:, None], low, high)  # a compensator serves all classes
+moved = stored["compensators"].float() * stored["scales"][:, :, None, None, None]
+added = torch.clamp(real + moved[:, None], low, high)  # a compensator serves all classes
 images = torch.cat([real[None], added]).transpose(0, 1).flatten(0, 2)
 y = torch.arange(len(real)).repeat_interleave(len(images) // len(real))
 """
@@ -188,9 +189,10 @@ def _origins(names: Sequence[str]) -> str:
 
 def _expansion(stored: Mapping[str, int]) -> Lines:
     return [
-        f"The folder holds {stored['images']:,} of them and {stored['bytes']:,} bytes: `data/compensated.safetensors` has real images and "
-        "compensators, each of which is added to an image of every class, and no labels, since an image's place says its class. "
-        "`curate.load(FOLDER)` and `curate export FOLDER` expand it to rows of `image` and `label`; so does the code below.",
+        f"The folder holds {stored['images']:,} of them and {stored['bytes']:,} bytes, label bytes 0: "
+        "`data/compensated.safetensors` has real images and compensators, each of which is added to an image of every class, "
+        "and no labels, since an image's place says its class. `curate.load(FOLDER)` and `curate export FOLDER` expand it to rows "
+        "of `image` and `label`; so does the code below.",
         "",
     ]
 

@@ -9,13 +9,14 @@ import xxhash
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.disk import write_whole
+from curate.disk import is_whole, write_summed
 from curate.errors import InputError
 from curate.scores import require_same_dataset
 from curate.store import Store, as_numpy, read_arrow
 
 EMBEDDINGS: Final = "embeddings"
 KEPT: Final = "kept"
+MADE_BY: Final = "curate embed DATA --out DIR"
 
 
 class Embeddings:
@@ -27,9 +28,9 @@ class Embeddings:
     @classmethod
     def open(cls, path: str | Path) -> "Embeddings":
         """InputError where the folder holds no embeddings, or not all of them yet."""
-        store = Store.open(path)
+        store = Store.open(path, MADE_BY)
         if store.kind != EMBEDDINGS:
-            raise InputError(f'"{path}" holds a {store.kind}, not embeddings. `curate embed DATA --out DIR` makes them.')
+            raise InputError(f'"{path}" is a store of kind "{store.kind}", not embeddings. `{MADE_BY}` makes them.')
         have, n = sum(entry.rows for entry in store.files(EMBEDDINGS)), int(store.dataset["rows"])
         if have != n:
             raise InputError(f'"{path}" holds {have:,} of {n:,} embeddings. Run the `curate embed` that began it again: it goes on.')
@@ -37,11 +38,12 @@ class Embeddings:
 
     @classmethod
     def of(cls, embeddings: "Embeddings | str | Path | None", data: Dataset) -> "Embeddings | None":
-        """What was named, opened; OtherDatasetError where it is of another dataset."""
+        """What was named, opened; OtherDatasetError where it is of another dataset, DamagedStoreError where a shard is not as written."""
         if embeddings is None:
             return None
         opened = embeddings if isinstance(embeddings, Embeddings) else cls.open(embeddings)
         opened.require_dataset(data)
+        opened.require_whole()
         return opened
 
     @property
@@ -51,16 +53,29 @@ class Embeddings:
     @property
     def matrix(self) -> NDArray[Any]:
         """(n, d), memory-mapped; where there are several shards, from one file that is joined from them once and kept beside them."""
-        shards = self.store.files(EMBEDDINGS)
-        if len(shards) == 1 or self.kept is None:
+        path = self._joined
+        if path is None:
             return self.store.column(EMBEDDINGS, "embedding")
-        path = self.kept / f"joined-{self._digest}.npy"
         found = _opened(path)
         if found is None:
-            write_whole(path, self._join)
+            write_summed(path, self._join)
             found = _opened(path)
         assert found is not None, "a file that was just written whole"
         return found
+
+    def require_whole(self) -> None:
+        """DamagedStoreError that names a shard which is not as it was written; a joined file that is not is made anew from the shards."""
+        if self._joined is not None and is_whole(self._joined):
+            return
+        self.store.require_whole([EMBEDDINGS])
+        if self._joined is not None:
+            self._joined.unlink(missing_ok=True)
+
+    @property
+    def _joined(self) -> Path | None:
+        """The file of all shards one behind the other; None where there is one shard, or nothing may be written."""
+        several = len(self.store.files(EMBEDDINGS)) > 1
+        return self.kept / f"joined-{self._digest}.npy" if several and self.kept is not None else None
 
     @property
     def kept(self) -> Path | None:
@@ -106,6 +121,6 @@ def _opened(path: Path) -> NDArray[Any] | None:
         return None
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError:
+    except (ValueError, EOFError):
         return None
     return found

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from curate.compensated import COMPENSATED, Compensated
 from curate.errors import InputError, did_you_mean
-from curate.folders import PACKED, data_suffix, folder_splits, image_folder
+from curate.folders import data_suffix, folder_splits, image_folder
 from curate.image_tables import expanded
-from curate.reading import as_dataset, check_before, check_names, explain_failures
+from curate.reading import PACKED, as_dataset, check_before, check_names, explain_failures
 
 if TYPE_CHECKING:
     import datasets

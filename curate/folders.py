@@ -1,5 +1,6 @@
 """What a folder's files are: which belong to which split, and images whose subfolders are their classes."""
 
+import logging
 import os
 import re
 from collections import Counter
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from curate.errors import InputError
-from curate.reading import as_dataset
+from curate.reading import PACKED, as_dataset
 
 if TYPE_CHECKING:
     import datasets
 
+log = logging.getLogger(__name__)
+
 IMAGES: Final = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
-# Endings that only say how a file is compressed.
-PACKED: Final = (".gz", ".bz2", ".xz", ".zst")
 _SPLITS: Final = {
     "train": "train",
     "training": "train",
@@ -43,7 +44,14 @@ def folder_splits(path: Path, endings: Sequence[str]) -> dict[str, list[str]]:
             break
     else:
         return {}
-    ending = Counter(data_suffix(file.name) for file in data).most_common(1)[0][0]
+    (ending, most), *others = Counter(data_suffix(file.name) for file in data).most_common()
+    if others and others[0][1] == most:
+        raise InputError(
+            f'"{path}" holds as many {others[0][0]} as {ending} files; data of one kind is expected. Name the files meant, as a pattern.'
+        )
+    if others:
+        passed = ", ".join(file.name for file in data if data_suffix(file.name) != ending)
+        log.warning('Of "%s" the %d %s files are read, and these are passed over: %s', path, most, ending, passed)
     data = [file for file in data if data_suffix(file.name) == ending]
     named = {file: _split_of(file.relative_to(path)) for file in data}
     if any(named.values()) and (odd := [file for file, split in named.items() if split is None]):

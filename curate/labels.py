@@ -33,6 +33,7 @@ def find_classes(column: pa.ChunkedArray, names: Sequence[str] | None, name: str
         _check_range(column, len(names), name)
         return Classes(pa.array(range(len(names)), pa.int64()), tuple(names))
     values = pc.unique(column).drop_null()
+    _check_text(values, name)
     values = values.take(pc.sort_indices(values))
     if pt.is_integer(values.type):
         values = _without_missing(values, name)
@@ -41,7 +42,7 @@ def find_classes(column: pa.ChunkedArray, names: Sequence[str] | None, name: str
     if len(column) > _FEW_ROWS and len(values) > len(column) / 2:
         raise ColumnError(
             f'Column "{name}" has {len(values)} different values in {len(column)} rows, so it looks like an id or a text, not a class. '
-            "Name another with --label COLUMN."
+            "Name another with --label COLUMN, or, if these are classes, make the column a ClassLabel of `datasets`."
         )
     return Classes(values, tuple(str(value) for value in values.to_pylist()))
 
@@ -110,7 +111,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pt.is_dictionary(arrow):
         return _plain(column.cast(arrow.value_type), name)
     if pt.is_null(arrow) or pt.is_integer(arrow):
-        return column.cast(pa.int64())
+        return _in_64_bits(column, name)
     if pt.is_floating(arrow):
         return _whole(column, name)
     if pt.is_boolean(arrow) or pt.is_large_string(arrow):
@@ -130,6 +131,24 @@ def _whole(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         )
     missing = np.isnan(values)
     return pa.chunked_array([pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)])
+
+
+def _in_64_bits(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise ColumnError(f'Column "{name}" holds whole numbers of 2^63 and more; classes are below. Write them as text.') from None
+
+
+def _check_text(values: pa.Array, name: str) -> None:
+    """ColumnError where a class's name is no UTF-8: shown otherwise, two classes could look the same."""
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        odd = next(cell for cell in values.cast(pa.binary()).to_pylist() if cell.decode(errors="replace").encode() != cell)
+        raise ColumnError(
+            f'Column "{name}" holds labels that are not UTF-8, first {odd!r}. Re-encode them, or write codes instead.'
+        ) from None
 
 
 def _without_missing(values: pa.Array, name: str) -> pa.Array:

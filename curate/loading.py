@@ -53,6 +53,8 @@ def load(
     """
     if limit is not None and limit < 1:
         raise OptionError(f"limit must be 1 or more, got {limit}. Leave it out to take every row.")
+    if isinstance(source, str) and not source.strip():
+        raise OptionError("DATA is empty; a path, a hub name as org/name or sample:NAME is expected. Check the variable that holds it.")
     choice = _Choice(_names(input), label, id)
     if isinstance(source, Dataset):
         return _again(source, choice, split, limit)

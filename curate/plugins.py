@@ -129,7 +129,13 @@ def signature(cls: type[Any]) -> dict[str, inspect.Parameter]:
 
 
 def summary(method: Method) -> tuple[str, dict[str, str]]:
-    """The first docstring sentence and the literal class attributes (as source text) of a method, read without importing it.
+    """The first docstring sentence and the literal class attributes (as source text) of a method, read without importing it."""
+    text, attributes = described(method)
+    return re.split(r"(?<=\.)\s", text, maxsplit=1)[0], attributes
+
+
+def described(method: Method) -> tuple[str, dict[str, str]]:
+    """The whole docstring, in one line, and the literal class attributes of a method, read without importing it.
 
     `curate list` must answer at once, and numpy alone takes longer than the rest of it.
     """
@@ -141,8 +147,7 @@ def summary(method: Method) -> tuple[str, dict[str, str]]:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
             text = ast.get_docstring(node) or ast.get_docstring(tree) or ""
-            sentence = re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]
-            return sentence, _class_attributes(node)
+            return " ".join(text.split()), _class_attributes(node)
     raise CurateError(f'Package {method.origin} lists {noun(method.room)} "{method.name}", but {module} has no class {cls}.')
 
 
@@ -164,6 +169,11 @@ def _load_listed(room: Room, name: str) -> type[Any]:
         raise UsageError(
             f'"{name}" chooses rows anew in every epoch, inside a training loop: DataLoader(train, sampler=curate.samplers.{cls}(…)). '
             f"`curate compare DATA {name} --out DIR` tries it; docs/training.md shows the loop."
+        )
+    if room == "samplers" and name in methods("scorers") and name not in listed:
+        raise UsageError(
+            f'"{name}" is a scorer, not a sampler: `curate score DATA --scorer {name} --out scores`, then choose by it, '
+            f'--scores scores --sampler top --by {name}, or where it marks copies --where "not {name}.is_duplicate".'
         )
     if name not in listed:
         raise UnknownNameError(f'No {noun(room)} named "{name}".{did_you_mean(name, listed)} `curate list {room}` shows all {len(listed)}.')

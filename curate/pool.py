@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from curate.errors import ColumnError, InputError, OptionError, did_you_mean
+from curate.errors import ColumnError, InputError, did_you_mean
 from curate.protocols import Array, Keep, Pool, Rows, Sign
 
 
@@ -53,20 +53,23 @@ class ArrayPool:
 
 
 def known_column(pool: Pool, name: str) -> Array:
-    """A column of numbers; OptionError where some are NaN, for no sampler can place a row without a score."""
+    """A column of numbers; ColumnError where some are NaN, for no sampler can place a row without a score."""
     column = pool[name]
     missing = np.isnan(column)
     if missing.any():
-        raise OptionError(f'{np.count_nonzero(missing)} of {len(pool)} rows have no "{name}" (NaN). Drop them first, or score them.')
+        raise ColumnError(f'{np.count_nonzero(missing)} of {len(pool)} rows have no "{name}" (NaN). Drop them first, or score them.')
     return column
 
 
 def finite_column(pool: Pool, name: str) -> Array:
-    """A column of numbers, none of them NaN or infinite, for samplers that add and divide them; else OptionError."""
+    """A column of numbers, none of them NaN or infinite, for samplers that add and divide them; else ColumnError."""
     column = known_column(pool, name)
     infinite = np.isinf(column)
     if infinite.any():
-        raise OptionError(f'{np.count_nonzero(infinite)} of {len(pool)} rows have an infinite "{name}". Use clip() in --by, or drop them.')
+        raise ColumnError(
+            f'{np.count_nonzero(infinite)} of {len(pool)} rows have an infinite "{name}", which the sampler cannot add or divide. '
+            "Rank by rank(…) or clip(…, low, high) of it in --by, or leave them out with --where."
+        )
     return column
 
 

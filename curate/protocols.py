@@ -100,6 +100,19 @@ class Identified(Protocol):
 
 
 @runtime_checkable
+class DependsOnMachine(Protocol):
+    """What a scorer is besides, if what is installed decides an option that was left open and other choices give other numbers.
+
+    `on_machine` is called once, before the work, and what it decided goes into the manifest: what began a store goes on with it.
+    """
+
+    def on_machine(self, recorded: Mapping[str, Any] | None) -> Scorer:
+        """This scorer with the option decided: as in `recorded`, the manifest's options of the scores that are there, where any are;
+        MissingExtraError where this machine cannot."""
+        ...
+
+
+@runtime_checkable
 class Pays(Protocol):
     """What a scorer is besides, if every row may cost a request to somebody's server. It scores in one process, with threads of its own.
 
@@ -314,6 +327,15 @@ class NeedsMemory(Protocol):
 
     def memory(self, n: int, d: int, k: int) -> int:
         """Bytes at the peak, to choose `k` of `n` rows with vectors of `d` numbers, besides the vectors themselves."""
+        ...
+
+
+@runtime_checkable
+class CountsWork(Protocol):
+    """What a sampler is besides, if its time does not simply grow with the candidates: `--dry-run` scales a short trial by it."""
+
+    def work(self, n: int, d: int, k: int) -> float:
+        """Steps, up to a constant factor, to choose `k` of `n` rows with vectors of `d` numbers."""
         ...
 
 

@@ -27,7 +27,9 @@ class Scores:
         """InputError where the folder holds no scores."""
         store = Store.open(path)
         if store.kind != "scores":
-            raise InputError(f'"{path}" holds a {store.kind}, not scores. `curate score DATA --scorer … --out DIR` makes scores.')
+            raise InputError(
+                f'"{path}" is a store of kind "{store.kind}", not scores. `curate score DATA --scorer … --out DIR` makes scores.'
+            )
         return cls(store)
 
     @property

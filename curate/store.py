@@ -57,7 +57,7 @@ class Store:
         self._manifest = manifest
 
     @classmethod
-    def open(cls, path: str | Path) -> "Store":
+    def open(cls, path: str | Path, made_by: str = "curate score DATA --scorer … --out DIR") -> "Store":
         """Reads the manifest of an existing store; InputError where there is none, DamagedStoreError where it does not parse."""
         folder = Path(path)
         file = folder / MANIFEST
@@ -65,7 +65,7 @@ class Store:
             known = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
             hint = "" if folder.is_dir() else did_you_mean(folder.name, known)
             found = f"it has no {MANIFEST}" if folder.exists() else "no such folder"
-            raise InputError(f'"{folder}" is not a store: {found}.{hint} `curate score DATA --scorer … --out DIR` makes one.')
+            raise InputError(f'"{folder}" is not a store: {found}.{hint} `{made_by}` makes one.')
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
             tables = manifest["tables"]
@@ -200,6 +200,10 @@ class Store:
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A table's shards as one memory-mapped Arrow table; nothing is copied."""
         parts = [read_arrow(self.path / table / entry.file) for entry in self.files(table)]
+        if not parts and table in self.tables:
+            raise InputError(
+                f'Store "{self.path}" was stopped before anything of "{table}" was written. Run the command that makes it again.'
+            )
         if not parts:
             raise InputError(
                 f'Store "{self.path}" has no "{table}".{did_you_mean(table, self.tables)} It holds: {", ".join(self.tables) or "nothing"}.'

@@ -64,7 +64,7 @@ class Synthetic:
         """A finished set; InputError for a store of another kind or one that was not finished."""
         store = Store.open(path)
         if store.kind != KIND:
-            raise InputError(f'"{path}" holds a {store.kind}, no distilled set. `curate distill` makes one.')
+            raise InputError(f'"{path}" is a store of kind "{store.kind}", no distilled set. `curate distill` makes one.')
         if CARD not in {entry.file for entry in store.files(HERE)}:
             raise InputError(f'The distilled set "{path}" is not finished. Run the command that began it again.')
         return cls(store)
@@ -203,8 +203,9 @@ def robust_scores(lines: Sequence[dict[str, Any]], network: str) -> dict[str, fl
     """DD-Ranking's two numbers (Li et al. 2025), 0 … 1: how good a set is whatever the labels, and whatever the augmentation.
 
     `label` weighs the gain above random rows of the same recipe against what hard labels lose to all real rows, `augmentation` the gain
-    above random with against that without it, half and half each. `level` is what no gain and no loss come to. None where one was not
-    tested.
+    above random with against that without it, half and half each. `level` is what no gain and no loss come to. Ours are of the mean
+    accuracies, and the hard labels are trained with at the set's own rate; the official code averages the scores of its runs, and tries
+    hard labels at several rates on the test set. None where one was not tested.
     """
     found = {(one["set"], one["labels"]): one["accuracy"]["mean"] for one in lines if one["network"] == network}
     soft = (DISTILLED, "soft") in found

@@ -8,6 +8,7 @@ from typing import Any, Final
 from curate.cards import told
 from curate.progress import Progress, Silent, Task
 
+WORTH_ROOM: Final = 1e8  # bytes from which on a sampler's memory is told
 WORTH_TELLING: Final = 10.0  # CPU seconds from which on a score's rate is told
 
 
@@ -113,81 +114,6 @@ def bench_lines(summary: Mapping[str, Any], where: str) -> str:
     head = f"{where}: AUROC of what was planted, mean of {seeds} seed{'s' if seeds > 1 else ''}; 0.5 knows nothing, 1 finds all"
     control = ["duplicates are redundant, not hard: below 0.5 is right"] if "duplicates" in kinds else []
     return "\n".join([head, "", columns(rows, ["scorer", *kinds]), "", *control, f"more in {where}/bench.md and {where}/bench.png"])
-
-
-def advice_lines(found: Mapping[str, Any], picture: object) -> str:
-    """The fitted laws, a line a policy, and what follows, or why nothing does."""
-    lines = [f"{found['rows']:,} rows; your compute: {found['visits']:,.0f} visits of a row, {found['epochs']:,.1f} epochs of all of them"]
-    for name, curve in found["curve"].items():
-        slope = f"error ∝ rows^{_between(curve['slope'], '.2f')}"
-        lines.append(
-            f"more rows: by the {name} law {slope}, so that twice as many would give an error of {_error(curve['error_on_twice'])}"
-        )
-    check = found["check"]
-    if check is not None:
-        told = f"from up to {check['up_to']:.0%} of the rows alone it foretells {_error(check['foretold'])} on all of them"
-        lines.append(f"the power law, checked: {told}; measured were {100 * check['measured']:.1f} %")
-    if found["refused"] is not None:
-        return "\n".join([*lines, "", f"No advice: {found['refused']}"])
-    law = found["law"]
-    lines.append(
-        f"more epochs: a row seen again is worth half as much after {_between(law['tau'], '.1f')} epochs; b {_between(law['b'], '.3f')}, "
-        f"floor {_error(law['floor'])}; the law misses the measured errors by {100 * law['misfit']:.1f} points"
-    )
-    rows = [
-        [
-            one["policy"],
-            "" if one["keep"] is None else f"{_between(one['keep'], '.0%')}",
-            "" if one["keep"] is None else _error(one["error"]),
-            "" if one["keep"] is None else _error(one["error_on_everything"]),
-            one["verdict"],
-        ]
-        for one in found["policies"]
-    ]
-    if rows:
-        lines += ["", columns(rows, ["policy", "best share", "error there", "error on everything", "verdict"])]
-    lines += [f'"{one["policy"]}": {one["why"]}' for one in found["policies"] if "why" in one]
-    lines += ["", _advised(found)]
-    if found["far"]:
-        lines.append("Your compute is more than ten times away from what was measured, and laws bend: compare once nearer to it.")
-    return "\n".join([*lines, *([f"wrote {picture}"] if picture is not None else [])])
-
-
-def _advised(found: Mapping[str, Any]) -> str:
-    advice = found["advice"]
-    if not found["policies"]:
-        return "No advice: there is no selection among the arms, only random rows, and of those more are always better."
-    if advice is None:
-        return (
-            f"Keep everything, to be safe: no part of the rows is surely better.{_cheaper(found)} More seeds, more sizes, or a "
-            "comparison of other --steps would narrow the intervals."
-        )
-    if advice["gain"] is None:
-        return f"Keep everything: at this compute no policy that was measured gains by leaving rows out.{_cheaper(found)}"
-    keep, gain = advice["keep"], advice["gain"]
-    return (
-        f"Keep about {keep['value']:.0%} by {advice['policy']} ({keep['low']:.0%} to {keep['high']:.0%}): "
-        f"{100 * gain['value']:.1f} points less error than everything ({100 * gain['low']:.1f} to {100 * gain['high']:.1f})."
-    )
-
-
-def _cheaper(found: Mapping[str, Any]) -> str:
-    """What would do where rows cost something: the policy that needs the fewest, and random rows beside it."""
-    enough = {"random rows": found["random"]["enough"]} | {one["policy"]: one["enough"] for one in found["policies"]}
-    least = min((name for name, share in enough.items() if share is not None), key=lambda name: (enough[name], name), default=None)
-    if least is None:
-        return " Any smaller share may cost more than a point of error."
-    random = enough["random rows"]
-    beside = f" (of random rows: {'everything' if random is None else f'{random:.0%}'})" if least != "random rows" else ""
-    return f" Where rows are dear: {enough[least]:.0%} by {least} is sure to cost at most a point of error{beside}."
-
-
-def _between(found: Mapping[str, float], form: str) -> str:
-    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
-
-
-def _error(found: Mapping[str, float]) -> str:
-    return f"{100 * found['value']:.1f} % [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
 
 
 def _remarks(summary: Mapping[str, Any], seeds: int) -> list[str]:
@@ -340,8 +266,9 @@ def embeddings_line(where: str, about: Mapping[str, Any]) -> str:
 def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
     head = f"{where}: " if where else ""
     lines = [f"{head}kept {report['kept']:,} of {report['of']:,} rows"]
-    if report["without_score"]:
-        lines.append(f"{report['without_score']:,} rows without a score were left out")
+    for what in ("score", "vector"):
+        if report.get(f"without_{what}"):
+            lines.append(f"{report[f'without_{what}']:,} without a {what} left out")
     lines.append(f"shares {report['overlap_with_random']:.1%} with a random pick of that size ({report['overlap_expected']:.1%} by chance)")
     if report.get("score_quantiles"):
         quantiles = report["score_quantiles"]
@@ -357,9 +284,44 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
         lines += ["", *_coverage_lines(report["coverage"])]
     if report.get("notes"):
         lines += ["", *report["notes"]]
-    if report.get("memory_needed"):
-        lines += ["", f"the sampler takes about {report['memory_needed'] / 1e6:,.0f} MB of memory"]
+    if report.get("memory_needed", 0) >= WORTH_ROOM:
+        lines += ["", f"the sampler took about {size(report['memory_needed'])} of memory"]
     return "\n".join(lines)
+
+
+def selection_plan_lines(plan: Mapping[str, Any]) -> str:
+    """What a selection would read, keep and take; of a ranking also what it would keep."""
+    lines = [f"{plan['sampler'] or 'a filter'} would keep {plan['keeps']:,} of {plan['of']:,} rows, {plan['candidates']:,} to choose from"]
+    if plan["reads"]:
+        wide = f" ({plan['dimensions']:,} numbers a row)" if plan["dimensions"] else ""
+        lines.append(f"reads {', '.join(plan['reads'])}{wide}")
+    seconds = plan["seconds"]
+    needs = [] if seconds is None else [f"time about {duration(seconds)}"]
+    needs += [] if plan["memory"] is None else [f"memory about {size(plan['memory'])} beside the vectors as they lie"]
+    lines.append(", ".join([*needs, f"disk about {size(plan['disk'])} (nothing was written)"]))
+    if "report" in plan:
+        lines += ["", selection_lines(plan["report"], "")]
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> [duration(s) for s in (0.2, 90, 600, 90_000)]
+    ['1 s', '90 s', '10 min', '25.0 h']
+    """
+    if seconds <= 120:
+        return f"{max(1, round(seconds)):,} s"
+    return f"{seconds / 60:,.0f} min" if seconds <= 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes as a person says them.
+
+    >>> [size(n) for n in (300, 20_000_000, 3.2e9)]
+    ['1 MB', '20 MB', '3.2 GB']
+    """
+    return f"{max(1, round(count / 1e6)):,} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
 def audit_lines(about: Mapping[str, Any], page: str) -> str:

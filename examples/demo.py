@@ -10,16 +10,12 @@ random, and plain `top` by AUM or EL2N loses by over twenty points at this budge
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 import curate
-from curate.scores import Scores
-from curate.signals.runs import Run
+from curate.cli import main as command_line
 
 DATA = "sample:fashion"
 OUT = Path("demo")
@@ -54,14 +50,24 @@ def main() -> None:
 
 
 def run_command(command: str) -> None:
+    """The command line as in a terminal, but all in this process, so that torch is imported once."""
     print(f"$ curate {command}", flush=True)
-    subprocess.run([sys.executable, "-c", "from curate.cli import main; main()", *shlex.split(command)], check=True)
+    sys.argv = ["curate", *shlex.split(command)]
+    try:
+        command_line()
+    except SystemExit as stop:
+        if stop.code:
+            raise
     print(flush=True)
 
 
 def draw_suspects(data: curate.Dataset, target: Path) -> None:
     """The ten images of lowest AUM, with the label that they bear and the one that the model would give."""
+    import numpy as np
     from matplotlib.figure import Figure
+
+    from curate.scores import Scores
+    from curate.signals.runs import Run
 
     scores = Scores.open(OUT / "scores")
     (run,) = (Run.open(path) for path in (OUT / "scores" / "runs").iterdir())

@@ -192,6 +192,9 @@ WRONG_USAGE = {
     "no budget": ("select", "sample:digits", "--sampler", "random", "--out", "OUT"),
     "unknown sampler": ("select", "sample:digits", "--sampler", "randm", "--budget", "5", "--out", "OUT"),
     "unknown format": ("export", "SUBSET", "--format", "csv", "--out", "OUT"),
+    "empty data": ("score", "", "--scorer", "random", "--out", "OUT"),
+    "images' option": ("score", "BAD/good.parquet", "--scorer", "aum", "--augment", "crop", "--out", "OUT"),
+    "Ray's option": ("score", "BAD/good.parquet", "--scorer", "random", "--worker-gpus", "1", "--out", "OUT"),
     "unknown list": ("list", "scorer"),
     "unknown picture": ("map", "STORE", "-o", "map.bmp"),
     "option without data": ("export", "SUBSET", "--label", "x", "--out", "OUT"),
@@ -289,6 +292,19 @@ def test_an_unexpected_error_is_exit_1_and_asks_for_a_report(monkeypatch, tmp_pa
     )
     code, _, err = run("list", "--debug")
     assert code == 1 and "Traceback (most recent call last)" in err
+
+
+def test_no_command_shows_the_help():
+    code, out, err = run()
+
+    assert code == 2 and not out
+    assert err.startswith("Usage: ") and "\n  score " in err
+
+
+def test_the_next_command_can_be_copied_where_a_folder_has_blanks_in_its_name(tmp_path):
+    out = done("score", "sample:digits", "--limit", 30, "--scorer", "random", "--out", tmp_path / "my scores")
+
+    assert f"--scores '{tmp_path / 'my scores'}' --by random" in out
 
 
 def test_quiet_is_quiet(store):

@@ -3,6 +3,7 @@ import json
 import os
 
 import pytest
+from safetensors import SafetensorError
 
 from curate import disk
 from curate.disk import checksum, write_json, write_whole
@@ -33,7 +34,7 @@ def test_a_writer_that_fails_half_way_leaves_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "file", cut_short)
 
-    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
 
 
 def test_json_is_sorted_so_that_equal_values_are_equal_bytes(tmp_path):
@@ -65,6 +66,14 @@ def test_a_full_disk_is_said_to_be_full(tmp_path):
         write_whole(tmp_path / "shard", write)
 
 
+def test_a_disk_that_is_full_of_weights_is_said_to_be_full(tmp_path):
+    def write(_path):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(DoesNotFitError, match="disk is full"):
+        write_whole(tmp_path / "weights", write)
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT], ids=["no space", "over quota"])
 def test_a_disk_that_fills_up_while_flushing_leaves_the_old_file(tmp_path, monkeypatch, call, code):
@@ -83,6 +92,11 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch, code):
 
     with pytest.raises(InputError, match=r"May not write .*file.*--out"):
         write_whole(tmp_path / "file", lambda path: path.write_bytes(b"new"))
+
+
+def test_a_place_where_no_folder_can_be_made_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot make .*too long.*Point --out"):
+        write_json(tmp_path / ("x" * 300) / "file", 1)
 
 
 def test_a_file_where_a_folder_is_needed_is_named(tmp_path):

@@ -49,8 +49,24 @@ def test_a_classlabel_keeps_its_codes_and_its_absent_classes():
         ([-1, 1, 1], None, "-1 and 1"),
         (list(range(21)), None, "21 different values in 21 rows, so it looks like an id"),
         ([b"a", b"b"], None, "is binary"),
+        (pa.array([2**63, 2**63 + 1], pa.uint64()), None, "2\\^63 and more"),
+        (pa.array([b"a", b"\xff"]).view(pa.string()), None, r"not UTF-8, first b'\\xff'"),
     ],
-    ids=["range", "below -1", "fractions", "infinity", "lists", "null", "minus one", "null ClassLabel", "plus-minus one", "ids", "bytes"],
+    ids=[
+        "range",
+        "below -1",
+        "fractions",
+        "infinity",
+        "lists",
+        "null",
+        "minus one",
+        "null ClassLabel",
+        "plus-minus one",
+        "ids",
+        "bytes",
+        "huge",
+        "no UTF-8",
+    ],
 )
 def test_what_cannot_be_classes_is_an_error_that_names_the_column(values, names, message):
     with pytest.raises(ColumnError, match=message) as failed:

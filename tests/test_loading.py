@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from curate.errors import ColumnError, InputError, OptionError, UnknownNameError
+from curate.errors import ColumnError, InputError, MissingExtraError, OptionError, UnknownNameError
 from curate.loading import load
 
 ROWS = {"text": ["a b c", "d", "e f"], "label": ["x", "y", "x"]}
@@ -349,6 +349,11 @@ def test_a_limit_below_one_is_an_error(limit):
         ("t.jsonl", b'{"text": "a"}\n{"text": \n', "no valid JSON in line 2"),
         ("t.jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', "not UTF-8: byte 0xff in line 2"),
         ("t.json", b"[1, 2", "Cannot read .*as json"),
+        ("t.csv", b"text;label\na;1\n", 'looks separated by ";"'),
+        ("t.csv", b"a|b|label\n1|2|0\n", r'looks separated by "\\|"'),
+        ("t.tsv", b"a,b,label\n1,2,0\n", 'looks separated by ","'),
+        ("t.csv", "text,label\nä,1\n".encode("utf-16"), "not UTF-8: byte 0xf[ef] in line 1.*iconv -f utf-16"),
+        ("t.csv.gz", b"text,label\n\xe9,1\n", "Cannot read .*as csv"),
         ("t.docx", b"a", 'ending is ".docx", and parquet'),
     ],
     ids=str,
@@ -359,6 +364,72 @@ def test_a_damaged_file_is_an_error_that_names_it_and_what_is_wrong(tmp_path, na
     with pytest.raises(InputError, match=message) as failed:
         load(tmp_path / name)
     assert name in str(failed.value)
+
+
+def test_a_column_that_datasets_cannot_hold_is_named(tmp_path):
+    links = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32()))
+    pq.write_table(pa.table({"text": ["a"], "links": links}), tmp_path / "t.parquet")
+
+    with pytest.raises(InputError, match=r'Column "links" of .*t.parquet" is map<.*drop the column'):
+        load(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        ({"text": ["b"], "label": [1], "z": [1]}, '"z" is int64 instead of missing'),
+        ({"text": ["b"], "label": ["one"]}, '"label" is string instead of int64'),
+    ],
+    ids=["one more", "another type"],
+)
+def test_of_files_with_unlike_columns_the_odd_one_is_named(tmp_path, other, message):
+    pq.write_table(pa.table({"text": ["a"], "label": [0]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table(other), tmp_path / "b.parquet")
+
+    with pytest.raises(InputError, match=f'b.parquet" has other columns than .*a.parquet": {message}'):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_a_role_in_which_texts_and_numbers_are_mixed_is_an_error(tmp_path, column):
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"} | {column: 5}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    with pytest.raises(ColumnError, match=f'"{column}" holds values of several types'):
+        load(tmp_path / "t.jsonl")
+
+
+def test_a_column_of_mixed_values_without_a_role_is_let_be(tmp_path):
+    rows = [{"text": "a", "label": "x", "note": 5}, {"text": "b", "label": "y", "note": [1]}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    assert load(tmp_path / "t.jsonl").texts(0, 2) == ["a", "b"]
+
+
+def test_what_is_packed_by_a_package_that_is_missing_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    (tmp_path / "t.jsonl.zst").write_bytes(b"(\xb5/\xfd")
+
+    with pytest.raises(MissingExtraError, match="needs zstandard"):
+        load(tmp_path / "t.jsonl.zst")
+
+
+def test_a_folder_of_several_kinds_of_files_passes_none_over_in_silence(tmp_path, caplog):
+    for name in ("a.csv", "b.csv"):
+        write(tmp_path / name)
+    write(tmp_path / "c.parquet")
+
+    load(tmp_path)
+
+    assert "the 2 .csv files are read, and these are passed over: c.parquet" in caplog.text
+    write(tmp_path / "d.parquet")
+    with pytest.raises(InputError, match=r"as many .parquet as .csv files"):
+        load(tmp_path)
+
+
+def test_data_without_a_name_is_no_folder():
+    with pytest.raises(OptionError, match="DATA is empty"):
+        load("")
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])

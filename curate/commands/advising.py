@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
+from curate.advice import advice_lines
 from curate.commands.options import say, talking
-from curate.terminal import advice_lines
 
 
 @click.command()

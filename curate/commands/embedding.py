@@ -35,5 +35,5 @@ def embed(data: str, as_json: bool, quiet: bool, **given: Any) -> None:
     n, d = made.matrix.shape
     about = {"rows": n, "of": n, "dimensions": d, **made.store.job, "failed": made.failed}
     source = shlex.join([data, *reading_options()])
-    follow = f"next: curate select {source} --embeddings {made.path} --sampler k_center --budget 10% --out subset"
+    follow = f"next: curate select {source} --embeddings {shlex.quote(str(made.path))} --sampler k_center --budget 10% --out subset"
     say(as_json, {"out": str(made.path), **about}, f"{embeddings_line(str(made.path), about)}\n\n{follow}")

@@ -1,6 +1,7 @@
 """`curate list`."""
 
 import textwrap
+from typing import Any
 
 import click
 
@@ -21,7 +22,17 @@ def list_(kind: str | None, as_json: bool, quiet: bool) -> None:
     found = listing(kind)
     blocks = []
     for name, entries in found.items():
-        short = [textwrap.shorten(e["about"], 100, placeholder=" …") for e in entries]
-        rows = [[e["name"], *([e["keep"]] if name == "scorers" else []), about] for e, about in zip(entries, short, strict=True)]
-        blocks.append(columns(rows, [name, *(["keep"] if name == "scorers" else []), ""]))
+        more = {"scorers": "keep", "samplers": "reads"}.get(name)
+        rows = [row for entry in entries for row in _rows(entry, more)]
+        blocks.append(columns(rows, [name, *([more] if more else []), ""]))
     say(as_json, found, "\n\n".join(blocks))
+
+
+def _rows(entry: dict[str, Any], more: str | None) -> list[list[str]]:
+    """A line of a method; of one whose cost is known a second line."""
+    word = entry.get(more, "") if more else ""
+    first = [entry["name"], *([word if isinstance(word, str) else " ".join(word)] if more else [])]
+    lines = [[*first, textwrap.shorten(entry["about"], 100, placeholder=" …")]]
+    if entry.get("cost"):
+        lines.append([*("" for _ in first), textwrap.shorten(f"cost: {entry['cost']}", 140, placeholder=" …")])
+    return lines

@@ -76,7 +76,7 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
     pick = f"--by {ranks[0]} --sampler top --budget 90%" if ranks else f'--where "not {copies[0]}.is_duplicate"'
     if ranks and "similarity" in scores.columns(ranks[0]):  # to be chosen from by turns
         pick = f"--sampler rds{'' if ranks[0] == 'rds' else f':scores={ranks[0]}'} --budget 10%"
-    follow = f"\n\nnext: curate select {source} --scores {scores.path} {pick} --out subset"
+    follow = f"\n\nnext: curate select {source} --scores {shlex.quote(str(scores.path))} {pick} --out subset"
     say(as_json, about, score_lines(about, names) + follow)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from curate.commands.options import command_line, load_data, reading, say, talking
-from curate.terminal import progress_for, selection_lines
+from curate.terminal import progress_for, selection_lines, selection_plan_lines
 
 
 @click.command()
@@ -40,7 +40,7 @@ from curate.terminal import progress_for, selection_lines
 @click.option("--rows-only", is_flag=True, help="Write no data/, only which rows.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The hub-ready folder to write.")
 @click.option("--overwrite", is_flag=True, help="Start anew.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be kept.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would take, in time, memory and disk; of a ranking, what would be kept.")
 @reading
 @talking
 def select(data: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any) -> None:
@@ -48,12 +48,15 @@ def select(data: str, as_json: bool, quiet: bool, dry_run: bool, **given: Any) -
 
     curate select train.parquet --scores scores --sampler top --by aum --budget 80% --out subset
     """
-    from curate.stages import selecting
+    from curate.stages import planning, selecting
 
     given["per_class"] = given["per_class"] or False
-    if dry_run:
-        given["out"] = None
     loaded = load_data(data, given)
+    if dry_run:
+        given.pop("overwrite")
+        plan = planning.plan(loaded, progress=progress_for(quiet), **given)
+        say(as_json, plan, selection_plan_lines(plan))
+        return
     chosen = selecting.select(loaded, command=command_line(), progress=progress_for(quiet), **given)
     where = str(chosen.path) if chosen.path else ""
     say(as_json, {"out": where, "report": dict(chosen.report), "job": dict(chosen.job)}, selection_lines(chosen.report, where))

@@ -4,6 +4,7 @@ Shen et al. 2023, "Efficient Dataset Distillation via Alignment with Smooth and 
 shenjiyuan123/AST-Alignment-with-Smooth-Expert.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -20,7 +21,7 @@ from curate.protocols import RealImages
 from curate.rng import KeyedRandom
 
 CLIPPED_EPOCHS: Final = 10
-PENALTY: Final = 2.0
+CLIPPED_SHARE: Final = 5
 DECAY: Final = 0.6
 ROUNDS: Final = 30
 
@@ -29,15 +30,17 @@ ROUNDS: Final = 30
 class AST(AbstractTrajectories):
     """MTT with smooth experts and students with momentum .9; each of its parts switches off alone.
 
-    `smooth`: experts are trained with a loss that rises from half to full strength over the first ten epochs, and with a pull of their
-    input gradients to length 1 (three times the cost). `representative`: starts from the real image nearest each of `ipc` k-means centres
+    `clip`: the experts' loss rises from half to full strength over the first fifth of their epochs, ten at most; so the official fifty.
+    `penalty` is the weight of a pull of the experts' input gradients to length 1 (0 for none; it makes them cost three times as much).
+    `representative`: starts from the real image nearest each of `ipc` k-means centres
     of a class's logits; so the paper, where the official code always takes ten clusters and none for fewer than ten images a class.
     `balanced`: students that start late train with a larger loss. `waypoints`: the epochs between start and end are matched as well.
     `perturb`: at the start every convolution's W becomes W + perturb (d / |d|) W, d normal. `ema` hands over an average of the images.
     Labels are hard. Experts use momentum .9 and weight decay .001, as the official code does.
     """
 
-    smooth: bool = True
+    clip: bool = True
+    penalty: float = 2.0
     representative: bool = True
     balanced: bool = True
     waypoints: bool = True
@@ -49,15 +52,17 @@ class AST(AbstractTrajectories):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.perturb < 0:
-            raise OptionError(f"ast: perturb must be 0 or more, got {self.perturb}.")
+        for option in ("perturb", "penalty"):
+            if getattr(self, option) < 0:
+                raise OptionError(f"ast: {option} must be 0 or more, got {getattr(self, option)}.")
         for option in ("momentum", "ema"):
             if not 0 <= getattr(self, option) < 1:
                 raise OptionError(f"ast: {option} must be 0 or more and below 1, got {getattr(self, option)}.")
 
     def recipe(self) -> Recipe:
-        smooth = {"clip_epochs": CLIPPED_EPOCHS, "penalty": PENALTY} if self.smooth else {}
-        return self._common_recipe(momentum=0.9, weight_decay=1e-3, decay=DECAY, **smooth)
+        assert self.epochs is not None, "settle comes before"
+        clipped = min(CLIPPED_EPOCHS, math.ceil(self.epochs / CLIPPED_SHARE)) if self.clip else 0
+        return self._common_recipe(momentum=0.9, weight_decay=1e-3, decay=DECAY, clip_epochs=clipped, penalty=self.penalty)
 
     def plan(self) -> Plan:
         return self._common_plan(

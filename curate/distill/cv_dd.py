@@ -13,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from curate.disk import write_json
-from curate.distill.decoupled import AbstractLabelled, real_starts, recovered
+from curate.distill.decoupled import GENTLE_RATE, AbstractLabelled, real_starts, recovered
 from curate.distill.evaluation import TrainingSet, train
 from curate.distill.recovery import Voter
-from curate.distill.teachers import accuracy
+from curate.distill.teachers import accuracy, batch_logits
 from curate.errors import OptionError
 from curate.protocols import RealImages, Training
 from curate.rng import KeyedRandom
 
 VOTE_TEMPERATURE: Final = 5.0  # of the priors, in points of accuracy, for the loss (official)
 LABEL_TEMPERATURE: Final = 10.0  # and for the labels
-LABEL_BATCH: Final = 8  # images whose statistics a teacher labels by: half of the official student's batch
 PRIOR_ROWS: Final = 2_000
 STUDENT: Final = Training(lr=0.05, width=16)  # what the priors are measured with
 
@@ -34,14 +33,17 @@ class CVDD(AbstractLabelled):
     As SRe2L++ from real images of middling loss, with the loss sum_m w_m (cross entropy + r_bn x statistics)_m over two voters a group:
     w = softmax(prior / 5). Group k is voted on by the k-th pair of the committee in order, over again after the last; a single group by
     the two best. `prior` is what each teacher is worth in points of accuracy: "distilled", as published, is the accuracy on real rows of
-    a network trained on one group of images recovered with that teacher alone; "accuracy" its own; "equal" gives all the same.
+    a network trained on one group of images recovered with that teacher alone; "accuracy" its own; "equal" gives all the same. Voters see
+    a random part of the images of `crop` to all of their area each time, colour images mirrored every other time.
 
     Soft labels are the sum of all teachers' logits weighted by softmax(prior / 10), at `temperature`, with the teachers in *training* mode:
     batch-specific soft labels, normalised by the statistics of the synthetic images, eight at a time, and not of the real ones. The
     official student asks for them anew in every (mixed) batch; a set that is exported has one label an image, made once.
 
-    The published committee (ResNet-18 and -50, DenseNet-121, ShuffleNet, MobileNet, 4,000 iterations) is for a GPU; ours are small members
-    of four families. Cost: as SRe2L with two voters, and the priors: one group and one small network a teacher.
+    The published committee (ResNet-18 and -50, DenseNet-121, ShuffleNet, MobileNet; 4,000 iterations at rate 0.25, crops of 0.08 and more)
+    is for a GPU. Ours are small members of four families. Unless told, a CPU makes 300 iterations at rate 0.02, as more takes away more
+    than it gives at this size, and images below 32 pixels are not cropped (benchmarks/results/distill_decoupled.txt). Cost: as SRe2L with
+    two voters, and the priors: one group and one small network a teacher.
     """
 
     name: ClassVar[str] = "cv_dd"
@@ -53,12 +55,13 @@ class CVDD(AbstractLabelled):
         prior: Literal["distilled", "accuracy", "equal"] = "distilled",
         teacher_epochs: int | None = None,
         iterations: int | None = None,
-        lr_img: float = 0.25,
+        lr_img: float | None = None,
         r_bn: float = 0.01,
         jitter: int | None = None,
+        crop: float | None = None,
         temperature: float = 1.0,
     ) -> None:
-        super().__init__(teachers, teacher_epochs, iterations, lr_img, r_bn, jitter, temperature)
+        super().__init__(teachers, teacher_epochs, iterations, lr_img, r_bn, jitter, crop, temperature)
         if len(teachers) < 2:
             raise OptionError(f"cv_dd: a committee has two teachers or more, got {len(teachers)}. `sre2l` works with one.")
         self.teachers = tuple(teachers)
@@ -71,12 +74,15 @@ class CVDD(AbstractLabelled):
     def _voters_a_group(self) -> int:
         return 2
 
+    def _usual_rate(self, cpu: bool) -> float:
+        return GENTLE_RATE if cpu else super()._usual_rate(cpu)
+
     def _images(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Tensor:
         self._priors = self._measured(data, teachers, rng)
         votes = {pair: self._votes(pair, teachers) for pair in itertools.combinations(self.teachers, 2)}
         starts = real_starts(data, ipc, list(teachers.values()))
         voters = [votes[pair] for pair in self._pairs(ipc)]
-        return recovered(self.name, data, starts, voters, self._recipe(), rng.child("recover")).flatten(0, 1)
+        return recovered(self.name, data, starts, voters, self._recipe(data), rng.child("recover")).flatten(0, 1)
 
     def _pairs(self, groups: int) -> list[tuple[str, str]]:
         """Who votes on each group: all pairs in turn; the two best where there is one group only."""
@@ -116,21 +122,7 @@ class CVDD(AbstractLabelled):
     def _worth(self, name: str, module: nn.Module, data: RealImages, images: Tensor, labels: Tensor, rng: KeyedRandom) -> float:
         """The accuracy on real rows of a small network trained on one group that this teacher alone recovered and labelled."""
         voters = (Voter(module),)
-        made = recovered(f"prior-{name}", data, real_starts(data, 1, [module]), [voters], self._recipe(), rng.child("prior", name))[0]
+        made = recovered(f"prior-{name}", data, real_starts(data, 1, [module]), [voters], self._recipe(data), rng.child("prior", name))[0]
         known = TrainingSet(made, torch.softmax(batch_logits(module, made) / self.temperature, 1))
         with data.progress.task(f"weigh {name}", STUDENT.steps, "steps") as task:
             return train(known, STUDENT, STUDENT.network, [rng.seed], task).accuracies(images, labels)[0]
-
-
-def batch_logits(module: nn.Module, images: Tensor) -> Tensor:
-    """Logits by the statistics of the images themselves, some eight at a time, (n, classes); the teacher is left as it was."""
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-    kept = [(norm.running_mean, norm.running_var) for norm in norms]
-    try:
-        for norm in norms:
-            norm.running_mean = norm.running_var = None  # statistics of the batch alone, and none to be moved
-        with torch.no_grad():
-            return torch.cat([module(part) for part in torch.tensor_split(images, max(1, len(images) // LABEL_BATCH))])
-    finally:
-        for norm, (mean, var) in zip(norms, kept, strict=True):
-            norm.running_mean, norm.running_var = mean, var

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from curate.disk import write_whole
+from curate.distill.images import COLOURS
 from curate.distill.recovery import Recipe, Voter, recover
 from curate.distill.teachers import TEACHERS, Squeeze, logits_of, squeeze
 from curate.errors import InputError, OptionError, UnknownNameError, did_you_mean
@@ -21,6 +22,10 @@ from curate.protocols import Distilled, RealImages, Training
 from curate.rng import KeyedRandom
 from curate.topk import nearest_ranks
 
+OFFICIAL_RATE: Final = 0.25
+GENTLE_RATE: Final = 0.02  # for real images on a CPU: at 0.25 they soon show what deceives a teacher (benchmarks/distill_decoupled.py)
+OFFICIAL_CROP: Final = 0.08
+SMALLEST_CROPPED: Final = 32  # pixels a side; a twelfth of a smaller image shows nothing
 VISITS: Final = 60_000  # rows that a teacher sees in training on a CPU, unless told
 GROUP_IMAGES: Final = 256  # images recovered in one go
 
@@ -41,10 +46,11 @@ class AbstractDecoupled(ABC):
         teachers: Sequence[str],
         teacher_epochs: int | None,
         iterations: int | None,
-        lr_img: float,
+        lr_img: float | None,
         r_bn: float,
         jitter: int | None,
-        temperature: float,
+        crop: float | None = 1.0,
+        temperature: float = 1.0,
     ) -> None:
         for teacher in teachers:
             if teacher not in TEACHERS:
@@ -64,8 +70,10 @@ class AbstractDecoupled(ABC):
         for option, value in (("r_bn", r_bn), ("jitter", jitter)):
             if value is not None and not 0 <= value < math.inf:
                 raise OptionError(f"{self.name}: {option} must be 0 or more, got {value}.")
+        if crop is not None and not 0 < crop <= 1:
+            raise OptionError(f"{self.name}: crop is a share of the image, above 0 and at most 1 (the whole), got {crop}.")
         self.teacher_epochs, self.iterations, self.lr_img = teacher_epochs, iterations, lr_img
-        self.r_bn, self.jitter, self.temperature = r_bn, jitter, temperature
+        self.r_bn, self.jitter, self.crop, self.temperature = r_bn, jitter, crop, temperature
 
     @abstractmethod
     def _names(self) -> Sequence[str]:
@@ -73,11 +81,13 @@ class AbstractDecoupled(ABC):
 
     def settle(self, data: RealImages, ipc: int, minutes: float | None) -> Self:
         """Epochs and iterations by the machine and the time at hand; teachers are trained first, and take what they take."""
-        cpu = data.device.type == "cpu"
+        cpu, side = data.device.type == "cpu", min(data.images.shape[2:])
         made = self._with(
             teacher_epochs=self.teacher_epochs or (min(60, max(4, VISITS // len(data.images))) if cpu else 200),
             iterations=self.iterations or (300 if cpu else 4_000),
-            jitter=min(data.images.shape[2:]) // 8 if self.jitter is None else self.jitter,
+            jitter=side // 8 if self.jitter is None else self.jitter,
+            lr_img=self.lr_img or self._usual_rate(cpu),
+            **({} if self.crop is not None else {"crop": OFFICIAL_CROP if side >= SMALLEST_CROPPED else 1.0}),
         )
         if minutes is None:
             return made
@@ -113,9 +123,10 @@ class AbstractDecoupled(ABC):
         with data.progress.task("train teachers", len(names) * self._epochs, "epochs") as task:
             return {name: squeeze(name, data, recipe, rng.seed, task) for name in names}
 
-    def _recipe(self) -> Recipe:
-        assert self.jitter is not None, "settled"
-        return Recipe(self._iterations, self.lr_img, self.r_bn, self.jitter)
+    def _recipe(self, data: RealImages) -> Recipe:
+        assert self.jitter is not None and self.lr_img is not None and self.crop is not None, "settled"
+        mirror = self.crop < 1 and data.images.shape[1] == COLOURS  # digits and letters mean something else in a mirror
+        return Recipe(self._iterations, self.lr_img, self.r_bn, self.jitter, self.crop, mirror)
 
     @property
     def _epochs(self) -> int:
@@ -146,6 +157,10 @@ class AbstractDecoupled(ABC):
 
     def _voters_a_group(self) -> int:
         return 1
+
+    def _usual_rate(self, cpu: bool) -> float:
+        """What images are moved at unless told."""
+        return OFFICIAL_RATE
 
 
 class AbstractLabelled(AbstractDecoupled):

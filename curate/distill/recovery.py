@@ -26,12 +26,18 @@ class Voter:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Adam (0.5, 0.9), rate `lr` falling to 0 by a cosine over `iterations`; rolls of up to `jitter` pixels; `r_bn` weighs statistics."""
+    """Adam (0.5, 0.9), rate `lr` falling to 0 by a cosine over `iterations`; rolls of up to `jitter` pixels; `r_bn` weighs statistics.
+
+    With `crop` below 1, teachers see a random part of the images, of `crop` to all of their area, enlarged to their size; with `mirror`
+    every other time the mirror image.
+    """
 
     iterations: int
     lr: float
     r_bn: float
     jitter: int
+    crop: float = 1.0
+    mirror: bool = False
 
 
 def recover(
@@ -48,7 +54,7 @@ def recover(
     """Moves images, (groups, bs, c, h, w), so that they fit the teachers; returns them after the last iteration.
 
     One group is a batch of the official code, of one image for each of `labels` (bs,). All groups go through a teacher at
-    once, but each has statistics, a roll and a loss of its own, so it moves as if it were alone; `keys` (groups,) name their draws.
+    once, but each has statistics, a view and a loss of its own, so it moves as if it were alone; `keys` (groups,) name their draws.
     With `limits`, each (c, 1, 1), pixels are held between them after every iteration. With `base`, of the images' shape, what is moved is
     added to it, and may be (groups, 1, c, h, w): the same for all classes.
     """
@@ -57,7 +63,7 @@ def recover(
     for done in range(recipe.iterations):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * (1 + math.cos(math.pi * done / recipe.iterations)) / 2
-        images = _rolled(moved if base is None else base + moved, recipe.jitter, keys, rng.child(done))
+        images = _seen(moved if base is None else base + moved, recipe, keys, rng.child(done))
         (moved.grad,) = torch.autograd.grad(total_loss(images, labels, voters, recipe.r_bn), moved)
         optimizer.step()
         if limits is not None:
@@ -102,13 +108,28 @@ def statistics(module: nn.Module, groups: int) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def _rolled(images: Tensor, jitter: int, keys: Sequence[int], rng: KeyedRandom) -> Tensor:
-    """Every group shifted around the border by its own -jitter … jitter pixels down and across."""
-    if not jitter:
+def _seen(images: Tensor, recipe: Recipe, keys: Sequence[int], rng: KeyedRandom) -> Tensor:
+    """Every group as the teachers see it: its own part of the images, mirrored or not, and shifted around the border."""
+    if not recipe.jitter and recipe.crop == 1 and not recipe.mirror:
         return images
-    rolled = []
+    seen = []
     for key, group in zip(keys, images, strict=True):
         draw = torch.Generator().manual_seed(rng.child(key).torch_seed())
-        down, across = (int(torch.randint(-jitter, jitter + 1, (), generator=draw)) for _ in range(2))
-        rolled.append(torch.roll(group, (down, across), (-2, -1)))
-    return torch.stack(rolled)
+        down, across = (int(torch.randint(-recipe.jitter, recipe.jitter + 1, (), generator=draw)) for _ in range(2))
+        if recipe.crop < 1:
+            top, left, height, width = crop_box(group.shape[-2:], recipe.crop, draw)
+            part = group[..., top : top + height, left : left + width]
+            group = nn.functional.interpolate(part, group.shape[-2:], mode="bilinear", align_corners=False)
+        if recipe.mirror and float(torch.rand((), generator=draw)) < 0.5:
+            group = group.flip(-1)
+        seen.append(torch.roll(group, (down, across), (-2, -1)))
+    return torch.stack(seen)
+
+
+def crop_box(shape: Sequence[int], share: float, draw: torch.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random part with `share` … 1 of the area and sides of 3:4 … 4:3, held within the image."""
+    area, ratio, y, x = (float(u) for u in torch.rand(4, generator=draw))
+    area = (share + (1 - share) * area) * shape[0] * shape[1]
+    ratio = math.exp((2 * ratio - 1) * math.log(4 / 3))
+    height, width = (min(side, max(1, round(math.sqrt(wanted)))) for side, wanted in zip(shape, (area / ratio, area * ratio), strict=True))
+    return int(y * (shape[0] - height + 1)), int(x * (shape[1] - width + 1)), height, width

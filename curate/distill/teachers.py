@@ -21,6 +21,7 @@ from curate.signals.models import ConvNet, Residual, ResNet18
 from curate.signals.training import seeded
 
 ROWS: Final = 512  # images looked at in one go
+LABEL_BATCH: Final = 8  # images whose statistics a teacher labels by: half of the official student's batch in CV-DD
 
 
 class ResNet(nn.Sequential):
@@ -119,6 +120,20 @@ def logits_of(module: nn.Module, images: Tensor) -> Tensor:
     """(n, classes), in evaluation mode."""
     with torch.no_grad():
         return torch.cat([module(part) for part in torch.split(images, ROWS)])
+
+
+def batch_logits(module: nn.Module, images: Tensor) -> Tensor:
+    """Logits by the statistics of the images themselves, some eight at a time, (n, classes); the teacher is left as it was."""
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None  # statistics of the batch alone, and none to be moved
+        with torch.no_grad():
+            return torch.cat([module(part) for part in torch.tensor_split(images, max(1, len(images) // LABEL_BATCH))])
+    finally:
+        for norm, (mean, var) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, var
 
 
 def accuracy(module: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.disk import checksum, write_whole
+from curate.disk import is_whole, write_summed
 from curate.errors import OptionError
 from curate.index.vectors import Placed, Vectors
 from curate.protocols import Rows
@@ -65,6 +65,16 @@ def plan(n: int, d: int, kind: Kind = "auto") -> Plan:
     trained = min(n, max(A_CELL * cells, A_CODE * 256))
     # "np": without the reordering of codes for Hamming distances, which takes a minute and which we never ask for.
     return Plan("ivfpq", f"IVF{cells},PQ{places}np", cells, probes, trained, n * (places + 8), why)
+
+
+def search_work(n: int, d: int, kind: Kind = "auto") -> float:
+    """Products of two numbers in finding the neighbours of all rows with the index of `plan`, its training included, about."""
+    chosen = plan(n, d, kind)
+    if chosen.kind == "hnsw":
+        return 64.0 * LINKS * n * d
+    if not chosen.cells:
+        return float(n) * n * d
+    return chosen.cells * d * (10.0 * min(n, chosen.trained_on) + n) + float(n) * n * d * chosen.probes / chosen.cells
 
 
 class Index:
@@ -162,15 +172,14 @@ class Index:
         """Whole or not at all; beside it its checksum."""
         import faiss
 
-        write_whole(path, lambda temporary: faiss.write_index(self._index, str(temporary)))
-        write_whole(_sum(path), lambda temporary: temporary.write_text(checksum(path)))
+        write_summed(path, lambda temporary: faiss.write_index(self._index, str(temporary)))
 
     @classmethod
     def open(cls, path: Path, chosen: Plan, *, mapped: bool = False) -> "Index | None":
         """The index in a file, or None where there is none, or a damaged one: it can be built anew. `mapped` leaves the rows on disk."""
         import faiss
 
-        if not path.is_file() or not _sum(path).is_file() or _sum(path).read_bytes() != checksum(path).encode():
+        if not is_whole(path):
             return None
         try:
             index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
@@ -179,10 +188,6 @@ class Index:
         if chosen.cells:
             index.nprobe = chosen.probes
         return cls(index, chosen)
-
-
-def _sum(path: Path) -> Path:
-    return path.with_name(path.name + ".xxh3")
 
 
 def search_parts(parts: Sequence[Index], queries: Vectors, k: int) -> tuple[Rows, Vectors]:

@@ -17,6 +17,7 @@ from curate.protocols import Rows
 from curate.rng import KeyedRandom
 
 A_CENTROID: Final = 256  # rows a centroid is trained on at most; more move it by less than its own error
+ROUNDS: Final = 25  # at most
 TO_START: Final = 32  # rows a centroid that the start is drawn from at most
 _SETTLED: Final = 1e-4  # relative fall of the inertia below which another round is not worth it
 _ENTRIES: Final = 1 << 24  # numbers of a block of distances: 64 MB
@@ -53,7 +54,7 @@ def default_clusters(n: int) -> int:
     return math.isqrt(max(n, 1) - 1) + 1
 
 
-def kmeans(vectors: Vectors | Placed, clusters: int, rng: KeyedRandom, *, iterations: int = 25, spherical: bool = False) -> Clusters:
+def kmeans(vectors: Vectors | Placed, clusters: int, rng: KeyedRandom, *, iterations: int = ROUNDS, spherical: bool = False) -> Clusters:
     """`clusters` clusters of the rows (as many as there are rows, if that is fewer), deterministic for one seed.
 
     Trained on at most 256 rows a cluster, drawn by key, then every row is assigned. Rounds end when the inertia falls by less than
@@ -76,6 +77,12 @@ def kmeans(vectors: Vectors | Placed, clusters: int, rng: KeyedRandom, *, iterat
     centroids = _trained(sample, plus_plus(sample, clusters, rng), iterations, spherical)
     of, square = assign(vectors, centroids + shift, shift)
     return Clusters(centroids + shift, of, square)
+
+
+def kmeans_work(n: int, d: int, clusters: int) -> float:
+    """Products of two numbers in `kmeans`, about: rounds over the rows trained on, then all rows once."""
+    clusters = max(1, min(n, clusters))
+    return float(clusters) * d * (ROUNDS * min(n, A_CENTROID * clusters) + n)
 
 
 def assign(vectors: Vectors | Placed, centroids: Vectors, shift: Vectors | None = None) -> tuple[Rows, Vectors]:

@@ -4,7 +4,9 @@ Broder 1997, "On the Resemblance and Containment of Documents"; bands as in Indy
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from functools import cache
+from importlib import metadata
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,34 +16,58 @@ from curate.rng import splitmix64
 
 Signatures = NDArray[np.uint32]
 Rows = NDArray[np.int64]
+Backend = Literal["numpy", "rensa"]
 
 CHARS: Final = 1 << 16  # of text at a time: its n-grams and their hashes stay in cache
 
 
-def signatures(texts: Sequence[Any], count: int, ngram: int) -> tuple[Signatures, NDArray[np.bool_]]:
+def signatures(texts: Sequence[Any], count: int, ngram: int, backend: Backend = "numpy") -> tuple[Signatures, NDArray[np.bool_]]:
     """`count` minima a text, (n, count) uint32, and whether it has an n-gram at all, (n,).
 
-    The j-th is the least of (a_j·h + c_j) mod 2³² over the text's n-grams, h being 32 bits of an n-gram's hash. Two texts agree in a
-    share of places whose mean is the Jaccard similarity of their sets of n-grams, standard deviation √(J(1-J)/count).
+    By numpy the j-th is the least of (a_j·h + c_j) mod 2³² over the text's n-grams, h being 32 bits of an n-gram's hash; rensa, in Rust,
+    takes the same hashes and other permutations, so the two are never to be compared. Two texts agree in a share of places whose mean is
+    the Jaccard similarity of their sets of n-grams, standard deviation √(J(1-J)/count).
     """
     found = np.full((len(texts), count), np.iinfo(np.uint32).max, np.uint32)
     has = np.zeros(len(texts), np.bool_)
-    slope, offset = _permutations(count)
+    minima = _by_rensa if backend == "rensa" else _by_numpy
     for span, words in blocks(texts, chars=CHARS, words_only=True):
         hashes, at = words.grams(ngram)
         if not len(hashes):
             continue
         row = words.row[at]
         first = np.flatnonzero(np.diff(row, prepend=-1))
-        short = (hashes >> np.uint64(32)).astype(np.uint32)
-        work, least = np.empty_like(short), np.empty((count, len(first)), np.uint32)
-        for j in range(count):
-            np.multiply(short, slope[j], out=work)
-            np.add(work, offset[j], out=work)
-            np.minimum.reduceat(work, first, out=least[j])
-        found[span.start + row[first]] = least.T
+        found[span.start + row[first]] = minima(hashes, first, count)
         has[span.start + row[first]] = True
     return found, has
+
+
+def rensa_version() -> str | None:
+    """Which rensa is installed; None where there is none that takes hashes, as it does from 0.5 on."""
+    try:
+        version = metadata.version("rensa")
+    except metadata.PackageNotFoundError:
+        return None
+    return version if tuple(int(part) for part in version.split(".")[:2]) >= (0, 5) else None
+
+
+def _by_numpy(hashes: NDArray[np.uint64], first: Rows, count: int) -> Signatures:
+    """Of texts whose n-grams begin at `first`, (texts, count)."""
+    slope, offset = _permutations(count)
+    short = (hashes >> np.uint64(32)).astype(np.uint32)
+    work, least = np.empty_like(short), np.empty((count, len(first)), np.uint32)
+    for j in range(count):
+        np.multiply(short, slope[j], out=work)
+        np.add(work, offset[j], out=work)
+        np.minimum.reduceat(work, first, out=least[j])
+    return least.T
+
+
+def _by_rensa(hashes: NDArray[np.uint64], first: Rows, count: int) -> Signatures:
+    from rensa import RMinHash
+
+    bounds = np.append(first, len(hashes)).astype(np.uint64)
+    return np.array(RMinHash.digest_matrix_from_flat_token_hashes(hashes, bounds, count, 0).to_rows(), np.uint32)
 
 
 def band_keys(minima: Signatures, bands: int) -> NDArray[np.uint64]:
@@ -75,6 +101,7 @@ def found_pairs(bands: Iterable[NDArray[np.uint64]], minima: Signatures | None, 
         yield one[kept], other[kept]
 
 
+@cache
 def _permutations(count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Odd factors and any summands, always the same: signatures of different runs may be compared."""
     drawn = splitmix64(np.arange(2 * count, dtype=np.uint64)) >> np.uint64(32)

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from curate.errors import OptionError
+from curate.errors import ColumnError
 from curate.index.vectors import BLOCK, Placed, Vectors, squared_norms
 from curate.protocols import Array
 
@@ -36,10 +36,11 @@ def means_of(sums: Array, sizes: Array) -> Vectors:
 
 
 def distances_to_own(vectors: Vectors | Placed, labels: Array, means: Vectors) -> Vectors:
-    """Each row's Euclidean distance from the mean of its class, (n,) float32; OptionError where a row has no label."""
+    """Each row's Euclidean distance from the mean of its class, (n,) float32; ColumnError where a row has no label."""
     if (labels < 0).any():
-        raise OptionError(
-            f"{np.count_nonzero(labels < 0)} of {len(labels)} rows have no label, and so no prototype. Leave them out with --where."
+        raise ColumnError(
+            f"{np.count_nonzero(labels < 0)} of {len(labels)} rows have no label, and so no prototype. "
+            'Leave them out: --where "not is_null(LABEL)", with the name of the label column.'
         )
     far = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), BLOCK):

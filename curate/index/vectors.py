@@ -7,7 +7,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import ColumnError, OptionError
+from curate.errors import ColumnError
 from curate.protocols import Array, Rows
 
 Vectors = NDArray[np.float32]
@@ -20,7 +20,7 @@ BLOCK: Final = 8192  # rows worked on at a time, so that a block stays in cache 
 def as_vectors(values: Array) -> Vectors:
     """(n, d) float32, finite; the input itself where it is that already.
 
-    ColumnError for anything but a matrix of numbers with a column or more; OptionError that counts the rows with NaN or
+    ColumnError for anything but a matrix of numbers with a column or more, and one that counts the rows with NaN or
     infinities, which no distance can place (in float16, infinite is what lay above 65504).
     """
     _require_places(values)
@@ -76,11 +76,11 @@ def mean_of(vectors: "Vectors | Placed") -> Vectors:
 
 
 def finite_rows(values: Array) -> NDArray[np.bool_]:
-    """Which rows hold neither NaN nor an infinity, (n,); a block of them is looked at at a time."""
+    """Which rows hold neither NaN nor an infinity, (n,), in float32, where all vectors end; a block of them is looked at at a time."""
     there = np.ones(len(values), bool)
     if values.dtype.kind == "f":
         for start in range(0, len(values), BLOCK):
-            part = np.isfinite(values[start : start + BLOCK])
+            part = np.isfinite(_float32(values[start : start + BLOCK]))
             there[start : start + BLOCK] = part if part.ndim == 1 else part.all(axis=1)
     return there
 
@@ -127,10 +127,9 @@ def _require_places(values: Array) -> None:
         raise ColumnError(
             f"Embeddings have shape {values.shape} and type {values.dtype}; numbers of shape (n, d) are expected. Embed again."
         )
-    with np.errstate(over="ignore"):
-        odd = sum(int(np.count_nonzero(~finite_rows(_float32(values[start : start + BLOCK])))) for start in range(0, len(values), BLOCK))
+    odd = int(np.count_nonzero(~finite_rows(values)))
     if odd:
-        raise OptionError(
+        raise ColumnError(
             f"{odd} of {len(values)} rows have an embedding with NaN or infinite numbers"
             f"{' (float16 ends at 65504: embed in float32)' if values.dtype == np.float16 else ''}. Drop them first, or embed them again."
         )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from curate.progress import Task
-from curate.signals.inputs import Inputs
+from curate.signals.inputs import Inputs, channels_last
 from curate.signals.measures import MEASURES, measure
 
 BATCH: Final = 512
@@ -30,7 +30,7 @@ def evaluate_checkpoint(
     with torch.inference_mode():
         for rows in torch.split(torch.from_numpy(usable), BATCH):
             there = rows.to(device)
-            logits = model(*inputs.batch(there)).float()
+            logits = model(*channels_last(inputs.batch(there))).float()
             if probs is None:
                 probs = torch.full((n, logits.shape[1]), torch.nan)
             known = (y[there] >= 0)[:, None]

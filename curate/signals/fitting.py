@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from curate.comparison import calibration_error, worst_class
 from curate.progress import Task
 from curate.rng import KeyedRandom
-from curate.signals.inputs import Inputs
+from curate.signals.inputs import Inputs, channels_last
 from curate.signals.training import Recipe, optimizer_of, set_rate
 
 BATCH: Final = 512
@@ -159,5 +159,6 @@ def log_probabilities(model: nn.Module, inputs: Inputs, rows: NDArray[np.int64],
     """What a model in eval mode makes of these rows without augmentation, (k, classes) float32 on the CPU."""
     model.eval()
     with torch.inference_mode():
-        parts = [model(*inputs.batch(batch.to(device))).float().cpu() for batch in torch.split(torch.from_numpy(rows.copy()), BATCH)]
+        batches = (inputs.batch(some.to(device)) for some in torch.split(torch.from_numpy(rows.copy()), BATCH))
+        parts = [model(*channels_last(batch)).float().cpu() for batch in batches]
     return torch.log_softmax(torch.cat(parts), dim=1)

@@ -58,6 +58,20 @@ def prepare(
     return MatrixInputs(data, device, like=like if isinstance(like, MatrixInputs) else None)
 
 
+def channels_last(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A batch whose images have a pixel's channels side by side in memory; shape and numbers stay.
+
+    On a CPU a clean pass through convolutions is then about twice as fast, equal to rounding. Anything but images is let be.
+    """
+    return tuple(_side_by_side(part) if part.ndim == 4 and part.device.type == "cpu" else part for part in parts)
+
+
+def _side_by_side(images: Tensor) -> Tensor:
+    """Flattened between, so that the strides are said anew: of one channel's, `contiguous` would keep those that mislead torch."""
+    b, c, h, w = images.shape
+    return images.permute(0, 2, 3, 1).reshape(-1).view(b, h, w, c).permute(0, 3, 1, 2)
+
+
 class ImageInputs:
     """Images of one size, `pixels` (n, channels, height, width) uint8 on the device; batches are standardised float32."""
 

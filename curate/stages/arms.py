@@ -68,8 +68,11 @@ class Arm:
         return about | {"digest": digest.hexdigest()}
 
 
-def held_rows(data: Dataset, test: Any, seed: int) -> Held:
-    """The test set: the one named, else the source's own split, else a fifth of the rows, drawn within each class from the seed."""
+def held_rows(data: Dataset, test: Any, seed: int, met: str = "which the scores may have seen") -> Held:
+    """The test set: the one named, else the source's own split, else a fifth of the rows, drawn within each class from the seed.
+
+    `met` says, where a reader will ask, who saw that fifth.
+    """
     if test is not None:
         named = load(test, input=list(data.inputs), label=data.label)
         return Held(with_classes(named.test or named, data), "named by --test")
@@ -81,7 +84,7 @@ def held_rows(data: Dataset, test: Any, seed: int) -> Held:
     taken = _drawn(kind, rows, labels, round(HELD_OUT_SHARE * len(rows)), KeyedRandom(seed, "held out"))
     if not len(taken):
         raise InputError(f'"{data.source}" has {len(data)} rows, too few to hold a fifth out for testing. Name a test set with --test.')
-    return Held(data.select(taken), "a fifth of the rows, which the scores may have seen", taken)
+    return Held(data.select(taken), f"a fifth of the rows, {met}", taken)
 
 
 def excluded_rows(data: Dataset, held: Held | None, failed: Mapping[int, str]) -> dict[int, str]:

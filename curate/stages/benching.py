@@ -54,7 +54,7 @@ class Bench:
         """InputError where the folder holds no bench."""
         store = Store.open(path)
         if store.kind != "bench":
-            raise InputError(f'"{path}" holds a {store.kind}, no bench. `curate bench DATA --scorer … --out DIR` makes one.')
+            raise InputError(f'"{path}" is a store of kind "{store.kind}", no bench. `curate bench DATA --scorer … --out DIR` makes one.')
         return cls(store)
 
     @property

@@ -34,6 +34,7 @@ from curate.synthetic import CARD, DATA, EVALUATION, FILE, GRID, HERE, HISTORY, 
 RUNS: Final = "runs"
 TILE: Final = 48  # pixels of a picture in the grid, at least
 COLUMNS: Final = 10
+UNMET: Final = "which the distiller did not see"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def synthesize(
     request = _checked(Request(ipc, seeds, seed, minutes, image_size, tuple(networks)))
     data = load(data)
     running.require_labels(data, plugin.name)
-    held = held_rows(data, test, seed)
+    held = held_rows(data, test, seed, UNMET)
     keep = tempfile.TemporaryDirectory() if out is None else None
     target = Path(keep.name if keep is not None else str(out))
     with writing(target, overwrite=overwrite) as folder:
@@ -112,7 +113,7 @@ def plan(
     request = _checked(Request(ipc, 1, seed, minutes, image_size, ()))
     data = load(data)
     running.require_labels(data, plugin.name)
-    work = _Work(data, held_rows(data, test, seed), plugin, distiller, request, None, device, None, progress)
+    work = _Work(data, held_rows(data, test, seed, UNMET), plugin, distiller, request, None, device, None, progress)
     with tempfile.TemporaryDirectory() as folder, running.machine(work.settled):
         work.read(Path(folder))
         settled = distiller.settle(work.images, ipc, minutes)

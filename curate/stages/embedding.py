@@ -71,8 +71,8 @@ def embed(
     failed = sum(made.failed.values())
     if failed > max_failures * len(data):
         raise TooManyFailuresError(
-            f"{failed:,} of {len(data):,} rows could not be embedded ({made.failed}), more than the {max_failures:.1%} that --max-failures "
-            "allows. What could be is saved; raise it to go on."
+            f"{failed:,} of {len(data):,} rows could not be embedded ({', '.join(f'{n:,} {why}' for why, n in made.failed.items())}), more "
+            f"than the {max_failures:.1%} that --max-failures allows. What could be is saved: mend or drop these rows, or allow more."
         )
     return made
 
@@ -128,10 +128,8 @@ def _fitted(store: Store, encoder: Any, data: Dataset, seed: int) -> Any:
 def _write(store: Store, file: str, encoder: Any, data: Dataset, first: int, stop: int, fitted: Any, dtype: str) -> None:
     started, cpu = time.perf_counter(), time.process_time()
     vectors, failed = encoder.encode(data, first, stop, fitted)
-    if dtype == "float16" and np.abs(np.nan_to_num(vectors, posinf=0, neginf=0)).max(initial=0) > np.finfo(np.float16).max:
-        raise DoesNotFitError(
-            f"Rows {first} … {stop - 1} have numbers beyond 65504, where float16 ends. Use --dtype float32 and another --out."
-        )
+    if dtype == "float16":
+        _require_half(vectors, first)
     stored = vectors.astype(dtype)
     status = np.full(stop - first, None, object)
     for row, why in failed.items():
@@ -143,3 +141,15 @@ def _write(store: Store, file: str, encoder: Any, data: Dataset, first: int, sto
         counts[why] = counts.get(why, 0) + 1
     store.add_shard(EMBEDDINGS, file, table, first=first, failed=counts)
     store.log("embed", wall=time.perf_counter() - started, cpu=time.process_time() - cpu)
+
+
+def _require_half(vectors: NDArray[Any], first: int) -> None:
+    """DoesNotFitError where numbers lie beyond float16, or all of a row's below its smallest, so that it would become zeros."""
+    half, sizes = np.finfo(np.float16), np.abs(np.nan_to_num(vectors, posinf=0, neginf=0)).max(axis=1, initial=0)
+    lost = (sizes > 0) & (sizes <= float(half.smallest_subnormal) / 2)
+    for odd, where in ((sizes > half.max, "beyond 65504, where float16 ends"), (lost, "too small for float16")):
+        if odd.any():
+            row = int(odd.argmax())
+            raise DoesNotFitError(
+                f"Row {first + row} has numbers {where}: the largest is {sizes[row]:.3g}. Use --dtype float32 and another --out."
+            )

@@ -41,7 +41,7 @@ def engine(name: str, workers: int, address: str | None = None, gpus: float = 0.
 
     UsageError for what does not go together, MissingExtraError without Ray, InputError where the cluster does not answer; all at once.
     """
-    check(name, address)
+    check(name, address, gpus)
     if name == "ray":
         with _on_ray(workers, address, gpus, progress or Silent()) as made:
             yield made
@@ -64,12 +64,14 @@ def held() -> Any:
     return _held[0]
 
 
-def check(name: str, address: str | None) -> None:
-    """OptionError or UsageError for an engine that there is not, or an address that has no use."""
+def check(name: str, address: str | None, gpus: float) -> None:
+    """OptionError or UsageError for an engine that there is not, or an address or a share of a GPU that has no use."""
     if name not in ENGINES:
         raise OptionError(f'No engine "{name}".{did_you_mean(name, ENGINES)} There are: {", ".join(ENGINES)}.')
     if name != "ray" and address is not None:
-        raise UsageError("--ray-address goes with --engine ray.")
+        raise UsageError("--ray-address goes with --engine ray. Add it, or leave the address out.")
+    if name != "ray" and gpus:
+        raise UsageError("--worker-gpus goes with --engine ray. Add it, or leave the share out.")
 
 
 class Here:

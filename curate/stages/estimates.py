@@ -1,8 +1,8 @@
-"""What scoring with a language model is going to cost, told before it starts: requests to a server, or seconds here."""
+"""What a job is going to cost, told before it starts: requests to a server, seconds, memory and disk."""
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,10 +10,17 @@ from curate.data import Dataset
 from curate.errors import DoesNotFitError, OptionError
 from curate.progress import Progress
 from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, Weighs
-from curate.stages import shards
+from curate.stages import running, shards
 from curate.stages.asking import Asked
 from curate.stages.room import memory_of
 from curate.stages.shards import ShardTask
+
+if TYPE_CHECKING:
+    import torch
+
+    from curate.signals.inputs import Inputs
+    from curate.signals.proxies import Proxy
+    from curate.signals.training import Recipe
 
 STEP = 4096  # rows of which the texts are held at a time
 TIMED = 48  # rows that stand for all, spread over the data so that long and short ones are among them
@@ -77,3 +84,42 @@ def scoring_seconds(data: Dataset, scorer: Scorer, device: str) -> float:
         return (time.perf_counter() - started) / len(rows) * len(data)
     finally:
         scorer.close()
+
+
+def training_cost(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, seeds: Sequence[int]) -> dict[str, float]:
+    """Seconds, memory and disk that the runs will take, from timing a few steps on the first rows."""
+    import torch
+
+    from curate.progress import Silent
+    from curate.signals.training import seeded
+
+    few = data.select(np.arange(min(len(data), 4 * recipe.batch_size), dtype=np.int64))
+    inputs = proxy.prepare(few, torch.device(device), Silent(), image_size=recipe.image_size, augment=recipe.augment)
+    classes = 0 if proxy.loss_only else max(2, len(data.label_names))
+    model = seeded(lambda: proxy.build(inputs.shape, classes), 0).to(device)
+    with running.machine({"device": device, "threads": running.choose_threads(data, proxy, recipe)}):
+        seconds = _time_steps(model, inputs, len(few), recipe.batch_size, device)
+    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    per_row = float(np.prod(inputs.shape)) if data.modality == "image" else 4.0 * inputs.shape[0] if len(inputs.shape) == 1 else 400.0
+    n = len(data)
+    kept = {"all": recipe.epochs, "last": 1, "none": 0}[recipe.checkpoints]
+    return {
+        "seconds": seconds * n * recipe.epochs * len(seeds),
+        "memory": n * (min(per_row, 4096) + 48 + 4 * classes) + 12 * weights,
+        "disk": len(seeds) * (n * 36 * recipe.epochs + kept * weights + 4 * weights),
+    }
+
+
+def _time_steps(model: "torch.nn.Module", inputs: "Inputs", n: int, batch: int, device: str) -> float:
+    import torch
+
+    usable = torch.tensor([row for row in range(n) if row not in inputs.failed], device=device)
+    if not len(usable):
+        return 0.0
+    model.train(len(usable) > 1)
+    times = []
+    for rows in torch.split(usable, batch)[:4] * 2:
+        started = time.perf_counter()
+        model(*inputs.batch(rows)).float().sum().backward()
+        times.append((time.perf_counter() - started) / len(rows))
+    return float(np.median(times)) * 1.4  # the optimiser, the augmentation and the recorder

@@ -1,15 +1,17 @@
 """`curate list`: every method with its one-line meaning, read without importing any of them."""
 
+import ast
+import re
 from typing import Any, Final
 
 from curate.errors import UnknownNameError, did_you_mean
-from curate.plugins import Room, methods, summary
+from curate.plugins import Room, described, methods, summary
 
 KINDS: Final = ("scorers", "samplers", "online_samplers", "distillers", "encoders", "models", "samples")
 
 
 def listing(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
-    """The methods of one kind or of all, each a dict with `name` and `about` and, for scorers, `keep` and `reads`."""
+    """The methods of one kind or of all, each a dict with `name` and `about`; scorers have `keep`, samplers `reads` and `cost`."""
     if kind is not None and kind not in KINDS:
         raise UnknownNameError(f'No list "{kind}".{did_you_mean(kind, KINDS)} There are: {", ".join(KINDS)}.')
     makers = {
@@ -34,7 +36,14 @@ def _scorers() -> list[dict[str, Any]]:
 
 
 def _samplers() -> list[dict[str, Any]]:
-    return _plain("samplers")
+    """With the columns that each reads, unless its options say otherwise, and what it costs."""
+    found = []
+    for method in methods("samplers").values():
+        about, attributes = described(method)
+        cost = re.search(r"(?<= )Cost:? (.*?\.)(?= |$)", about)
+        entry = {"name": method.name, "about": summary(method)[0], "reads": list(ast.literal_eval(attributes.get("requires", "()")))}
+        found.append(entry | {"cost": cost[1] if cost else "", "from": method.origin})
+    return found
 
 
 def _online_samplers() -> list[dict[str, Any]]:

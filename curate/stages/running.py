@@ -78,6 +78,7 @@ def _planned(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None
     from curate.signals.training import Recipe, default_recipe
 
     proxy = find(options.model or (known or {}).get("model_spec"), data)
+    _refuse_image_options(options, data)
     if known is None:
         return proxy, Recipe(**default_recipe(data.modality, proxy.name, len(data)) | options.given()), ""
     stored = {key: value for key, value in known.items() if key in {f.name for f in fields(Recipe)}}
@@ -85,6 +86,12 @@ def _planned(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None
     wanted = {"model": proxy.name, **as_json(recipe)}
     there = {"model": known["model"], **stored}
     return proxy, recipe, differences(there, wanted) if wanted != there else ""
+
+
+def _refuse_image_options(options: RunOptions, data: Dataset) -> None:
+    for name in ("augment", "image_size") if data.modality != "image" else ():
+        if getattr(options, name) is not None:
+            raise OptionError(f'--{name.replace("_", "-")} is for images, and "{data.source}" is {data.modality} data. Leave it out.')
 
 
 def require_labels(data: Dataset, needed_by: str) -> None:
@@ -380,45 +387,6 @@ def refuse_failures(reasons: Mapping[str, int], n: int, max_failures: float, wha
         f"{count:,} of {n:,} rows cannot be {what} ({named}{more}); {max_failures:.1%} are tolerated. "
         f"Mend them, or allow more with --max-failures {min(100, int(np.ceil(count / n * 100)))}%."
     )
-
-
-def estimate(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, seeds: Sequence[int]) -> dict[str, float]:
-    """Seconds, memory and disk that the runs will take, from timing a few steps on the first rows."""
-    import torch
-
-    from curate.progress import Silent
-    from curate.signals.training import seeded
-
-    few = data.select(np.arange(min(len(data), 4 * recipe.batch_size), dtype=np.int64))
-    inputs = proxy.prepare(few, torch.device(device), Silent(), image_size=recipe.image_size, augment=recipe.augment)
-    classes = 0 if proxy.loss_only else max(2, len(data.label_names))
-    model = seeded(lambda: proxy.build(inputs.shape, classes), 0).to(device)
-    with machine({"device": device, "threads": choose_threads(data, proxy, recipe)}):
-        seconds = _time_steps(model, inputs, len(few), recipe.batch_size, device)
-    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    per_row = float(np.prod(inputs.shape)) if data.modality == "image" else 4.0 * inputs.shape[0] if len(inputs.shape) == 1 else 400.0
-    n = len(data)
-    kept = {"all": recipe.epochs, "last": 1, "none": 0}[recipe.checkpoints]
-    return {
-        "seconds": seconds * n * recipe.epochs * len(seeds),
-        "memory": n * (min(per_row, 4096) + 48 + 4 * classes) + 12 * weights,
-        "disk": len(seeds) * (n * 36 * recipe.epochs + kept * weights + 4 * weights),
-    }
-
-
-def _time_steps(model: "torch.nn.Module", inputs: "Inputs", n: int, batch: int, device: str) -> float:
-    import torch
-
-    usable = torch.tensor([row for row in range(n) if row not in inputs.failed], device=device)
-    if not len(usable):
-        return 0.0
-    model.train(len(usable) > 1)
-    times = []
-    for rows in torch.split(usable, batch)[:4] * 2:
-        started = time.perf_counter()
-        model(*inputs.batch(rows)).float().sum().backward()
-        times.append((time.perf_counter() - started) / len(rows))
-    return float(np.median(times)) * 1.4  # the optimiser, the augmentation and the recorder
 
 
 def _cut_after_gap(store: Store, epochs: int) -> None:

@@ -16,7 +16,7 @@ from curate.errors import OtherDatasetError, OtherJobError, UsageError
 from curate.locks import locked
 from curate.plugins import options_of
 from curate.progress import Progress, Task
-from curate.protocols import Concludes, Opens, Pays, ReadsTarget, State
+from curate.protocols import Concludes, DependsOnMachine, Opens, Pays, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
 from curate.stages import engines, estimates, parts, running, shards, sweeping, targeting
 from curate.stages.asking import Asked, describe_scorer
@@ -63,7 +63,7 @@ class Job:
         self.store = self._open(seed, seeds, device, shard_rows)
         self.seeds: list[int] = list(self.store.job["seeds"])
         self._settle_run(options, device)
-        self.asked = [Asked(one.name, one.plugin, one.scorer.settle(self.epochs)) if one.reads_run else one for one in asked]
+        self.asked = [Asked(one.name, one.plugin, self._settled(one)) for one in asked]
         self.ranges = shard_ranges(len(data), int(self.store.settled["shard_rows"]))
         self.target = target
         self.sweepers = self._sweepers(None)
@@ -73,6 +73,12 @@ class Job:
             requires = [name for one in self.asked for name in one.scorer.requires]
             running.require_checkpoints(self.recipe, (*requires, *swept))
             running.require_told_by_a_loss(self.proxy, requires)
+
+    def _settled(self, one: Asked) -> Scorer:
+        """The scorer with everything decided that was left to the run's length or to what is installed here."""
+        if isinstance(one.scorer, DependsOnMachine):
+            return one.scorer.on_machine(self.store.about(one.name)["options"] if one.name in self.store.tables else None)
+        return one.scorer.settle(self.epochs) if one.reads_run else one.scorer
 
     def _sweepers(self, target: Dataset | None) -> dict[str, Sweeper]:
         found = {one.name: sweeping.sweeper_of(one.plugin, one.scorer, target) for one in self.asked}
@@ -160,9 +166,11 @@ class Job:
             self.borrowed.store.require_whole(self.borrowed.store.tables)
 
     def announce(self) -> None:
-        """Writes down which run the scores are of."""
-        if self.needs_run:
-            self.store.update(job={"run": self._known})
+        """Writes down which run the scores are of, and what this machine decided, before another one can decide otherwise."""
+        for one in self.asked:
+            if isinstance(one.scorer, DependsOnMachine):
+                self.store.describe(one.name, self._about(one, ()))
+        self.store.update(job={"run": self._known} if self.needs_run else None)
 
     def do(self) -> None:
         self._require_room()

@@ -143,7 +143,7 @@ def plan(
         shard=shard,
     )
     data, asked, part = given.data, given.asked, given.part
-    engines.check(engine, ray_address)
+    engines.check(engine, ray_address, worker_gpus)
     trains = any(one.reads_run for one in asked) and run is None
     known = None if overwrite or not (Path(out) / "manifest.json").is_file() else Store.open(out).job["run"]
     every = [seed + i for i in range(seeds or 1)]
@@ -157,7 +157,7 @@ def plan(
         for one in asked:
             running.require_told_by_a_loss(proxy, one.scorer.settle(recipe.epochs).requires)
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
-        extra = running.estimate(data, proxy, recipe, device, every)
+        extra = estimates.training_cost(data, proxy, recipe, device, every)
         cost = {name: value + extra[name] for name, value in cost.items()}
     if engine == "local" and any(isinstance(one.scorer, Weighs) for one in asked):
         cost["memory"] += estimates.models_fit(asked, running.settle_machine(device)["device"], workers)

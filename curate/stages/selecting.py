@@ -3,33 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.budget import parse_budget, per_class
+from curate.budget import Balance, parse_budget, per_class
 from curate.candidates import COLUMN_PREFIX, Candidates, ScoreFile
 from curate.data import Dataset
 from curate.embeddings import Embeddings
 from curate.errors import ColumnError, InputError, OptionError, UsageError
 from curate.expressions import Expression
 from curate.index.kept import keeping
+from curate.index.vectors import finite_rows
 from curate.loading import load
-from curate.plugins import Plugin, options_of, parse
+from curate.plugins import Plugin, methods, options_of, parse
 from curate.pool import ArrayPool
 from curate.progress import Progress, Silent
 from curate.protocols import Keep, Sampler, Sign
 from curate.rng import KeyedRandom
 from curate.scores import Scores, describe_dataset
 from curate.selection import Selection
-from curate.stages import contamination, narrowing
+from curate.stages import contamination, narrowing, selection_report
 from curate.stages.exporting import write_folder
 from curate.store import writing
 
 BLOCK = 1 << 20  # rows looked through at a time
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def select(
     data = load(data)
     vectors = Embeddings.of(embeddings, data)
     request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed, vectors, narrow, narrow_with)
-    chosen = replace(_choose(data, _candidates(data, scores), request, progress), command=command)
+    chosen = replace(choose(data, candidates_of(data, scores), request, progress), command=command)
     if out is None:
         return chosen
     folder = Path(out)
@@ -103,11 +103,11 @@ def everything(data: Dataset) -> Selection:
     """The selection of all rows, in row order."""
     rows, weights = np.arange(len(data)), np.ones(len(data))
     job = _job(Request(None, None, None, None, None, None, False, None, 0), None, None, None, {})
-    report = _report(data, rows, weights, None, len(data), 0, 0)
+    report = selection_report.report(data, rows, weights, None, len(data), 0, 0)
     return Selection(_table(data, rows, weights), describe_dataset(data), job, report, data=data)
 
 
-def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates:
+def candidates_of(data: Dataset, scores: Scores | str | Path | None) -> Candidates:
     if scores is None:
         return Candidates(data, None, None)
     if not isinstance(scores, Scores) and not Path(scores).is_dir():
@@ -117,7 +117,30 @@ def _candidates(data: Dataset, scores: Scores | str | Path | None) -> Candidates
     return Candidates(data, opened, None)
 
 
-def _choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that is settled before a sampler is asked: nothing that follows fails for what was asked."""
+
+    plugin: Plugin | None
+    sampler: Sampler | None
+    keep: Keep
+    used: dict[str, Any]
+    columns: dict[str, NDArray[Any]]  # over all rows of the source
+    pool: ArrayPool
+    last: NDArray[np.int64]  # what comes behind all that the sampler picks
+    k: int
+    dropped: int
+    nowhere: int
+    needed: int | None
+
+    @property
+    def take(self) -> int:
+        """How many the sampler is asked for."""
+        return min(self.k, len(self.pool))
+
+
+def prepare(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Prepared:
+    """Checks a request as far as can be without choosing; DoesNotFitError where the sampler would need more memory than there is."""
     plugin, sampler = _sampler(request)
     by = _by(request, plugin, sampler, columns)
     where = Expression(request.where, kind="condition") if request.where else None
@@ -127,38 +150,49 @@ def _choose(data: Dataset, columns: Candidates, request: Request, progress: Prog
     if columns.scores is not None:
         columns.scores.store.require_whole(used)
     rows = _narrowed(data, request, where, columns)
-    pool_columns = _pool_columns(sampler, by, columns, data, request)
+    pool_columns = _pool_columns(plugin, sampler, by, columns, data, request)
+    rows, nowhere = _with_vectors(rows, pool_columns, request, progress)
     rows, last, dropped = _without_gaps(rows, pool_columns, by, columns, request, progress)
     k = _feasible(k, len(rows) + len(last), sampler)
-    needed = _fits(plugin, sampler, pool_columns, len(rows), min(k, len(rows)))
     whole = len(rows) == len(data)
     pool = ArrayPool({n: c if whole else c[rows] for n, c in pool_columns.items()}, rows=rows, keep=keep, hard_sign=sign)
-    rng = KeyedRandom(request.seed, plugin.method if plugin else "filter")
-    take = min(k, len(rows))
+    ready = Prepared(plugin, sampler, keep, used, pool_columns, pool, last, k, dropped, nowhere, None)
+    return replace(ready, needed=_fits(ready, data, request))
+
+
+def choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
+    ready = prepare(data, columns, request, progress)
+    sampler, rows, take = ready.sampler, ready.pool.rows, ready.take
+    rng = KeyedRandom(request.seed, ready.plugin.method if ready.plugin else "filter")
     if sampler is None:
         picked, weights = rows[:take], np.ones(take)
     else:
         with keeping(request.embeddings.kept if request.embeddings is not None else None) as keeper:
-            picked, weights = _sample(sampler, pool, take, rng, data, request)
-        picked = picked if whole else rows[picked]
-    if take < k:
-        picked = np.concatenate((picked, last[: k - take]))
-        weights = np.concatenate((weights, np.ones(k - take)))
-    job = _job(request, plugin, sampler, keep if sampler and "score" in sampler.requires else None, used)
+            picked, weights = _sample(sampler, ready.pool, take, rng, data, request)
+        picked = picked if len(rows) == len(data) else rows[picked]
+    if take < ready.k:
+        picked = np.concatenate((picked, ready.last[: ready.k - take]))
+        weights = np.concatenate((weights, np.ones(ready.k - take)))
+    job = _job(request, ready.plugin, sampler, ready.keep if sampler and "score" in sampler.requires else None, ready.used)
     candidates = len(rows) if sampler is not None else len(data)  # a filter has chosen among all rows
-    report = _report(data, picked, weights, pool_columns.get("score"), candidates, dropped, request.seed)
-    if sampler is not None and keeper.notes:
-        report["notes"] = keeper.notes
-    if needed is not None:
-        report["memory_needed"] = needed
+    report = selection_report.report(data, picked, weights, ready.columns.get("score"), candidates, ready.dropped, request.seed)
+    if ready.nowhere:
+        report["without_vector"] = ready.nowhere
+    notes = selection_report.remarks(sampler, ready.pool) + keeper.notes if sampler is not None else []
+    if notes:
+        report["notes"] = notes
+    if ready.needed is not None:
+        report["memory_needed"] = ready.needed
     leaked = contamination.found(columns.scores, picked)
     if leaked:
         report["contamination"] = leaked
-    vectors = pool_columns.get("embedding")
+    vectors = ready.columns.get("embedding")
     if vectors is None and request.embeddings is not None:
         vectors = request.embeddings.matrix
     if vectors is not None:
-        report["coverage"] = _coverage(vectors, picked, rows if sampler is not None else np.arange(len(data)), weights, request)
+        report["coverage"] = selection_report.coverage(
+            vectors, picked, rows if sampler is not None else np.arange(len(data)), weights, request.seed
+        )
     return Selection(_table(data, picked, weights), describe_dataset(data), job, report, data=data)
 
 
@@ -218,30 +252,27 @@ def _direction(request: Request, sampler: Sampler | None, by: str | None, column
     return keep or "high", sign
 
 
-def _fits(plugin: Plugin | None, sampler: Sampler | None, columns: Mapping[str, NDArray[Any]], n: int, k: int) -> int | None:
+def _fits(ready: Prepared, data: Dataset, request: Request) -> int | None:
     """The bytes that the sampler will need, where it says so; refused here where they are more than there are."""
-    if plugin is None or sampler is None:
+    if ready.plugin is None or ready.sampler is None:
         return None
-    if isinstance(sampler, narrowing.Narrowed):
-        sampler.require_room(n, k)
-    needed = narrowing.memory_needed(sampler, n, columns["embedding"].shape[1] if "embedding" in columns else 0, k)
-    narrowing.require_memory(plugin.name, needed)
-    return needed
+    d = ready.columns["embedding"].shape[1] if "embedding" in ready.columns else 0
+    for n, k in turns(ready, data, request):
+        if isinstance(ready.sampler, narrowing.Narrowed):
+            ready.sampler.require_room(n, k)
+    needed = [narrowing.memory_needed(ready.sampler, n, d, k) for n, k in turns(ready, data, request)]
+    most = max((one for one in needed if one is not None), default=None)
+    narrowing.require_memory(ready.plugin.name, most, len(ready.pool), d, ready.take)
+    return most
 
 
-def _coverage(
-    vectors: NDArray[Any], picked: NDArray[np.int64], candidates: NDArray[np.int64], weights: NDArray[np.float64], request: Request
-) -> dict[str, Any]:
-    """How well the picked rows stand for the candidates; rows without a vector are left out of both."""
-    from curate.index.coverage import report
-
-    if vectors.dtype.kind == "f":
-        known = np.concatenate([np.isfinite(vectors[first : first + BLOCK, 0]) for first in range(0, len(vectors), BLOCK)])
-        placed = known[picked]
-        picked, weights, candidates = picked[placed], weights[placed], candidates[known[candidates]]
-    if not len(picked):
-        return {}
-    return report(vectors, picked, candidates, weights, KeyedRandom(request.seed, "coverage"))
+def turns(ready: Prepared, data: Dataset, request: Request) -> list[tuple[int, int]]:
+    """How many candidates and how many to pick, for each time that the sampler is asked: once, or once a class."""
+    if not request.per_class:
+        return [(len(ready.pool), ready.take)]
+    labels = data.labels[ready.pool.rows]
+    sizes = dict(zip(*(part.tolist() for part in np.unique(labels, return_counts=True)), strict=True))
+    return [(sizes[code], share) for code, share in per_class(labels, ready.take, _balance(request)).items() if share]
 
 
 def _narrowed(data: Dataset, request: Request, where: Expression | None, columns: Candidates) -> NDArray[np.int64]:
@@ -260,7 +291,9 @@ def _narrowed(data: Dataset, request: Request, where: Expression | None, columns
     return rows
 
 
-def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, data: Dataset, request: Request) -> dict[str, NDArray[Any]]:
+def _pool_columns(
+    plugin: Plugin | None, sampler: Sampler | None, by: str | None, columns: Candidates, data: Dataset, request: Request
+) -> dict[str, NDArray[Any]]:
     """The columns that the sampler reads, over all rows of the source."""
     found: dict[str, NDArray[Any]] = {}
     for name in sampler.requires if sampler is not None else ():
@@ -279,8 +312,19 @@ def _pool_columns(sampler: Sampler | None, by: str | None, columns: Candidates, 
         elif name == "embedding":
             found[name] = _vectors(request, data)
         else:
+            _require_scored(plugin, name, columns)
             found[name] = columns(name.removesuffix(".score"))
     return found
+
+
+def _require_scored(plugin: Plugin | None, name: str, columns: Candidates) -> None:
+    """UsageError that says how it is made, where a sampler reads a scorer's column and no scorer of that name is at hand."""
+    scorer = name.partition(".")[0]
+    if scorer not in {known.partition(".")[0] for known in columns.known()} and scorer in methods("scorers"):
+        raise UsageError(
+            f'Sampler "{plugin.name if plugin else ""}" reads "{name}", which is not there. '
+            f"Make it, `curate score DATA --scorer {scorer} --out scores`, then add --scores scores."
+        )
 
 
 def _vectors(request: Request, data: Dataset) -> NDArray[Any]:
@@ -303,6 +347,26 @@ def _score(by: str, columns: Candidates) -> NDArray[Any]:
     return columns(expression.plain_name) if expression.plain_name else expression.evaluate(columns, columns.hard_sign)
 
 
+def _with_vectors(
+    rows: NDArray[np.int64], pool: Mapping[str, NDArray[Any]], request: Request, progress: Progress
+) -> tuple[NDArray[np.int64], int]:
+    """The rows that lie somewhere, where the sampler reads vectors; and how many have no vector, or one that is not finite."""
+    vectors = pool.get("embedding")
+    if vectors is None or vectors.dtype.kind != "f":
+        return rows, 0
+    known = finite_rows(vectors)[rows]
+    count = int(np.count_nonzero(~known))
+    if count == len(rows):
+        mend = "`curate show` says why the store has none" if request.embeddings is not None else "Name other vectors with --input"
+        raise InputError(
+            f"None of the {len(rows):,} candidates has a vector of finite numbers, and the sampler chooses by where they lie. {mend}."
+        )
+    if count:
+        why = "`curate show` says why" if request.embeddings is not None else "theirs are missing, NaN or infinite"
+        progress.note(f"{count:,} {_rows(count)} without a vector left out: {why}.")
+    return rows[known], count
+
+
 def _without_gaps(
     rows: NDArray[np.int64], pool: Mapping[str, NDArray[Any]], by: str | None, columns: Candidates, request: Request, progress: Progress
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
@@ -310,29 +374,35 @@ def _without_gaps(
     if request.nan not in (None, "drop", "last", "error"):
         raise OptionError(f'nan must be drop, last or error; got "{request.nan}".')
     gap = np.zeros(len(rows), bool)
-    for values in pool.values():
-        if values.dtype.kind == "f":
+    names = []
+    for name, values in pool.items():
+        if values.dtype.kind == "f" and name != "embedding":
+            names.append(by if by is not None and name == "score" else name)
             gap |= _missing(values, rows)
     count = int(gap.sum())
     if not count:
         return rows, np.empty(0, np.int64), 0
-    names = [by] if by is not None and "score" in pool else list(pool)
-    names = [name for name in names if name != "embedding"]  # a row without a vector is ours to leave out
+    named = ", ".join(names)
+    if count == len(rows):
+        raise InputError(f'None of the {len(rows):,} candidates has "{named}". Choose by another score, or make this one first.')
     own = all(columns.is_score(part) for name in names for part in ([name] if name.startswith(COLUMN_PREFIX) else Expression(name).names))
     policy = request.nan or ("drop" if own else "error")
     if policy == "error":
         raise InputError(
-            f'{count:,} of {len(rows):,} rows have no "{", ".join(names)}". '
-            "Leave them out with --nan drop, or put them last with --nan last."
+            f'{count:,} of {len(rows):,} rows have no "{named}". Leave them out with --nan drop, or put them last with --nan last.'
         )
     if policy == "last":
         return rows[~gap], rows[gap], 0
-    progress.note(f"{count:,} rows without a score or vector are left out{' (`curate show` says why)' if own else ''}.")
+    progress.note(f"{count:,} {_rows(count)} without a score left out{': `curate show` says why' if own else ''}.")
     return rows[~gap], np.empty(0, np.int64), count
 
 
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"
+
+
 def _missing(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the rows have NaN somewhere, (rows,); looked at in blocks, since vectors may be more than memory holds."""
+    """Which of the rows have NaN somewhere, (rows,); looked at in blocks, since a column may be more than memory holds."""
     found = np.empty(len(rows), bool)
     step = max(1, BLOCK // max(1, values[:1].size))
     for start in range(0, len(rows), step):
@@ -356,12 +426,9 @@ def _sample(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if not request.per_class:
         return sampler.select(pool, k, rng)
-    balance = "proportional" if request.per_class is True else request.per_class
-    if balance not in ("proportional", "equal"):
-        raise OptionError(f'per_class must be proportional or equal; got "{balance}".')
     labels = data.labels[pool.rows]
     picked, weights, positions = [], [], []
-    for code, share in per_class(labels, k, balance).items():  # type: ignore[arg-type]
+    for code, share in per_class(labels, k, _balance(request)).items():
         members = np.flatnonzero(labels == code)
         if share:
             index, weight = sampler.select(pool.subset(members), share, rng.child("class", int(code)))
@@ -370,6 +437,13 @@ def _sample(
             positions.append(np.arange(share) / share)  # classes take turns, each at its own pace
     order = np.argsort(np.concatenate(positions), kind="stable")
     return np.concatenate(picked)[order], np.concatenate(weights)[order]
+
+
+def _balance(request: Request) -> Balance:
+    balance = "proportional" if request.per_class is True else request.per_class
+    if balance not in get_args(Balance):
+        raise OptionError(f'per_class must be proportional or equal; got "{balance}".')
+    return cast("Balance", balance)
 
 
 def _used_scores(sampler: Sampler | None, by: str | None, where: Expression | None, columns: Candidates) -> dict[str, Any]:
@@ -421,66 +495,3 @@ def _table(data: Dataset, picked: NDArray[np.int64], weights: NDArray[np.float64
     if data.id is not None:
         columns["id"] = data.column(data.id).take(pa.array(rows)).combine_chunks()
     return pa.table(columns)
-
-
-def _report(
-    data: Dataset,
-    picked: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    score: NDArray[Any] | None,
-    candidates: int,
-    dropped: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Class counts, score quantiles of the kept beside all, and how much a random pick of the same size shares with this one.
-
-    That pick takes every candidate with probability k/candidates, so that only the kept rows' draws need looking at.
-    """
-    k = len(picked)
-    shared = KeyedRandom(seed, "report").uniform(picked) < k / candidates
-    report: dict[str, Any] = {
-        "kept": k,
-        "of": len(data),
-        "candidates": candidates,
-        "without_score": dropped,
-        "overlap_with_random": round(float(shared.mean()), 6),
-        "overlap_expected": round(k / candidates, 6),
-    }
-    if weights.min() != weights.max():
-        report["effective_sample_size"] = round(float(weights.sum() ** 2 / (weights**2).sum()), 1)
-    if score is not None:
-        report["score_quantiles"] = {"at": QUANTILES, "kept": _quantiles(score[picked]), "all": _quantiles(score)}
-    if data.label is not None and _has_classes(data):
-        report["classes"] = _class_counts(data, picked)
-    return cast("dict[str, Any]", _plain(report))
-
-
-def _quantiles(values: NDArray[Any]) -> list[float]:
-    finite = np.isfinite(values) if values.dtype.kind == "f" else None
-    known = values if finite is None or finite.all() else values[finite]
-    return [float(f"{v:.6g}") for v in np.quantile(known, QUANTILES)] if len(known) else []
-
-
-def _has_classes(data: Dataset) -> bool:
-    """A label column that is no class (a regression target, lists) does not stop a selection; it is just not counted."""
-    from curate.errors import ColumnError
-
-    try:
-        return bool(len(data.labels))
-    except ColumnError:
-        return False
-
-
-def _class_counts(data: Dataset, picked: NDArray[np.int64]) -> dict[str, list[int]]:
-    labels = data.labels
-    total = np.bincount(labels[labels >= 0], minlength=len(data.label_names))
-    mine = labels[picked]
-    kept = np.bincount(mine[mine >= 0], minlength=len(data.label_names))
-    return {name: [int(kept[code]), int(total[code])] for code, name in enumerate(data.label_names)}
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, so that a report reads back from JSON equal to itself."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -50,7 +50,8 @@ def verify(path: str | Path) -> tuple[int, list[dict[str, str]]]:
 
 
 def _score_line(scores: Scores, name: str) -> dict[str, Any]:
-    values, about = scores[name], scores.about(name)
+    begun, about = bool(scores.store.files(name)), scores.about(name)
+    values = scores[name] if begun else np.empty(0, np.float32)
     known = values[~np.isnan(values)]
     quantiles = [float(f"{v:.4g}") for v in np.quantile(known, (0, 0.5, 1))] if len(known) else [None] * 3
     return {
@@ -63,7 +64,7 @@ def _score_line(scores: Scores, name: str) -> dict[str, Any]:
         "highest": quantiles[2],
         "unscored": scores.failed(name),
         "rows": sum(entry.rows for entry in scores.store.files(name)),
-        "columns": scores.columns(name) if scores.store.files(name) else [],
+        "columns": scores.columns(name) if begun else [],
         "options": about["options"],
         "cpu_seconds": round(sum(line.get("cpu", 0.0) for line in scores.store.history() if line.get("scorer") == name), 2),
         **{key: value for key, value in about.get("result", {}).items() if key in ("stability", "facts")},

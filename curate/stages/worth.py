@@ -34,6 +34,8 @@ SELECTED: Final = ("k_center", "herding")
 SWITCHED: Final = (DISTILLED_SWITCHED, RANDOM_SWITCHED)
 LABEL_BYTES: Final = 8
 RATES: Final = (0.01, 0.05)  # what a real set is tried at besides a learned rate, which was learned for other images
+JUDGES: Final = 2000  # real rows, at most, that say which of these is best
+HELD: Final = 0.1  # share of a set that holds nearly all rows itself
 
 
 class Asked(Protocol):
@@ -68,8 +70,8 @@ def worth_of(made: Synthetic, images: Any, test: "tuple[Tensor, Tensor]", asked:
     Real rows are drawn class by class; random ones anew for every seed. "random" has as many stored bytes as the distilled set: pixels of
     real rows are a byte each, those of synthetic ones four. "taught" rows bear the mean prediction of the networks trained on everything,
     so that what soft labels alone bring is seen. "switched" sets are trained with augmentation where the others are not, or without.
-    Where a rate was learned, real sets are also tried at 0.01 and 0.05 with one seed, and the best is used: in their favour, on the test
-    set.
+    Where a rate was learned, real sets are also tried at 0.01 and 0.05 with one seed, and the one is used that is best on training rows
+    which the trial did not see. The test set is asked once.
     """
     training = made.training
     networks = tuple(dict.fromkeys((training.network, *asked.networks)))
@@ -137,45 +139,78 @@ class _Bench:
         training = self.training
         if one.name in SWITCHED:
             training = replace(training, augment="" if training.augment else self.strategy)
-        known = self._made(one, network)
-        if one.name not in (DISTILLED, DISTILLED_SWITCHED) and self.distilled.rate is not None:
-            training = self._best_rate(known, network, training)
+        if one.name in (DISTILLED, DISTILLED_SWITCHED):
+            known = self._synthetic(one.labels)
+        else:
+            rows = self._rows(one.name)  # (sets x size,)
+            if self.distilled.rate is not None:
+                training = self._best_rate(rows[: one.size], one.labels, network, training)
+            known = self._known(rows, one.labels, network, len(rows) // one.size)
         found = self.evaluation.train(known, training, network, self.seeds, task).accuracies(*self.test_set)
         about = {"set": one.name, "labels": one.labels, "network": network, "rows": one.size, "bytes": one.bytes, "lr": training.lr}
         return [{**about, "seed": seed, "accuracy": accuracy} for seed, accuracy in zip(self.seeds, found, strict=True)]
 
-    def _best_rate(self, known: Any, network: str, training: Training) -> Training:
-        one_set = replace(known, images=known.images[: known.size], targets=known.targets[: known.size], sets=1)
+    def _best_rate(self, rows: "Tensor", labels: str, network: str, training: Training) -> Training:
+        rows, judges = self._apart(rows)
+        known = self._known(rows, labels, network)
         tried = [replace(training, lr=lr) for lr in (training.lr, *RATES)]
         accuracies = [
-            self.evaluation.train(one_set, training, network, self.seeds[:1], _Unwatched()).accuracies(*self.test_set)[0]
+            self.evaluation.train(known, training, network, self.seeds[:1], _Unwatched()).accuracies(
+                self.images.images[judges], self.images.labels[judges]
+            )[0]
             for training in tried
         ]
         return tried[int(np.argmax(accuracies))]
 
+    def _apart(self, rows: "Tensor") -> "tuple[Tensor, Tensor]":
+        """What a trial trains on, and what judges it: other rows, or a share of its own where it holds nearly all.
+
+        A set of all rows with fewer than ten in every class has none to spare, and is judged by itself.
+        """
+        import torch
+
+        order = torch.from_numpy(np.argsort(self.rng.child("judges").uniform(np.arange(len(self.images.labels))), kind="stable"))
+        others = order[~torch.isin(order, rows)]
+        if len(others) >= HELD * len(order):
+            return rows, others[:JUDGES]
+        held = []
+        for members in self.members:
+            own = order[torch.isin(order, torch.from_numpy(members)) & torch.isin(order, rows)]
+            held.append(own[: int(HELD * len(own))])
+        judges = torch.cat(held)
+        return (rows[~torch.isin(rows, judges)], judges[:JUDGES]) if len(judges) else (rows, rows)
+
     def _real(self, name: str, sizes: list[int]) -> Set:
         return Set(name, "hard", sum(sizes), sum(sizes) * self.real_bytes)
 
-    def _made(self, one: Set, network: str) -> Any:
+    def _synthetic(self, labels: str) -> Any:
         import torch
 
-        classes, device = self.images.classes, self.images.images.device
-        if one.name in (DISTILLED, DISTILLED_SWITCHED):
-            x = self.images.transform.apply(torch.from_numpy(self.distilled.images).to(device))
-            if one.labels == "soft":
-                return self.evaluation.TrainingSet(x, torch.from_numpy(self.distilled.soft_labels).to(device))
-            return self.evaluation.TrainingSet.hard(x, torch.from_numpy(self.distilled.labels).to(device), classes)
-        if one.name == EVERYTHING:
-            return self.evaluation.TrainingSet.hard(self.images.images, self.images.labels, classes)
-        if one.name in SELECTED:
-            rows = torch.from_numpy(self._selected(one.name))
-            return self.evaluation.TrainingSet.hard(self.images.images[rows], self.images.labels[rows], classes)
-        sizes = self.many if one.name == RANDOM else self.few
-        drawn = torch.from_numpy(np.concatenate([self._drawn(sizes, seed) for seed in self.seeds]))
-        x = self.images.images[drawn]
-        if one.labels == "soft":
-            return self.evaluation.TrainingSet(x, self._teacher(network).probabilities(x), len(self.seeds))
-        return self.evaluation.TrainingSet.hard(x, self.images.labels[drawn], classes, len(self.seeds))
+        device = self.images.images.device
+        x = self.images.transform.apply(torch.from_numpy(self.distilled.images).to(device))
+        if labels == "soft":
+            return self.evaluation.TrainingSet(x, torch.from_numpy(self.distilled.soft_labels).to(device))
+        return self.evaluation.TrainingSet.hard(x, torch.from_numpy(self.distilled.labels).to(device), self.images.classes)
+
+    def _rows(self, name: str) -> "Tensor":
+        """Of the real images; where they are drawn, a set for every seed, one after another."""
+        import torch
+
+        if name == EVERYTHING:
+            return torch.arange(len(self.images.labels))
+        if name in SELECTED:
+            return torch.from_numpy(self._selected(name))
+        sizes = self.many if name == RANDOM else self.few
+        return torch.from_numpy(np.concatenate([self._drawn(sizes, seed) for seed in self.seeds]))
+
+    def _known(self, rows: "Tensor", labels: str, network: str, sets: int = 1) -> Any:
+        import torch
+
+        whole = torch.equal(rows, torch.arange(len(self.images.labels)))
+        x = self.images.images if whole else self.images.images[rows]  # all of them are not copied
+        if labels == "soft":
+            return self.evaluation.TrainingSet(x, self._teacher(network).probabilities(x), sets)
+        return self.evaluation.TrainingSet.hard(x, self.images.labels[rows], self.images.classes, sets)
 
     def _teacher(self, network: str) -> Any:
         """A network trained on everything, once."""

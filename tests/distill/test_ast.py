@@ -52,7 +52,8 @@ def all_on(tmp_path_factory):
 @pytest.mark.parametrize(
     "change",
     [
-        {"smooth": False},
+        {"clip": False},
+        {"penalty": 0.0},
         {"representative": False},
         {"balanced": False},
         {"waypoints": False},
@@ -107,12 +108,19 @@ def test_smooth_experts_move_less_in_their_first_epochs(tmp_path):
         way = torch.stack([experts.read(range(3), [t] * 3) for t in range(5)])
         return (way[1:] - way[:-1]).norm(dim=2).mean(1)
 
-    recipe = Recipe(rate=0.01, batch=15, momentum=0.9)
+    recipe = Recipe(rate=0.01, batch=15, momentum=0.9)  # as AST's plain experts are trained
 
     assert (moves(tmp_path / "a", replace(recipe, clip_epochs=10)) < moves(tmp_path / "b", recipe)).all()
 
 
-@pytest.mark.parametrize("options", [{"perturb": -1.0}, {"momentum": 1.0}, {"ema": -0.1}], ids=str)
+@pytest.mark.parametrize(("epochs", "clipped"), [(50, 10), (100, 10), (30, 6), (6, 2)])
+def test_the_loss_is_clipped_for_a_fifth_of_the_epochs_and_ten_at_most(tmp_path, epochs, clipped):
+    recipe = replace(SHORT, epochs=epochs).settle(images(tmp_path), IPC, None).recipe()
+
+    assert recipe.clip_epochs == clipped
+
+
+@pytest.mark.parametrize("options", [{"perturb": -1.0}, {"penalty": -1.0}, {"momentum": 1.0}, {"ema": -0.1}], ids=str)
 def test_options_that_cannot_be_are_refused(options):
     with pytest.raises(OptionError, match=f"ast: {next(iter(options))} must be"):
         AST(**options)

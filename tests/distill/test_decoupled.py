@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from curate.distill import cv_dd
-from curate.distill.cv_dd import CVDD, batch_logits
+from curate.distill.cv_dd import CVDD
 from curate.distill.images import Images
-from curate.distill.recovery import Recipe, Voter, recover, statistics, total_loss
+from curate.distill.recovery import Recipe, Voter, crop_box, recover, statistics, total_loss
 from curate.distill.sre2l import SRe2L
-from curate.distill.teachers import TEACHERS, Squeeze, squeeze
+from curate.distill.teachers import TEACHERS, Squeeze, batch_logits, squeeze
 from curate.distill.zca import Standard
 from curate.errors import InputError, OptionError, UnknownNameError
 from curate.progress import Silent
@@ -77,6 +77,29 @@ def test_a_group_moves_as_if_it_were_alone():
 
     torch.testing.assert_close(together[1:], moved(starts[1:], [9]), rtol=1e-9, atol=1e-9)
     assert not torch.allclose(together, starts)
+
+
+def test_a_crop_is_a_part_of_the_image_with_its_share_of_the_area():
+    draw = torch.Generator().manual_seed(0)
+
+    boxes = torch.tensor([crop_box((14, 20), 0.25, draw) for _ in range(300)])
+
+    top, left, height, width = boxes.unbind(1)
+    assert (top >= 0).all() and (left >= 0).all() and (top + height <= 14).all() and (left + width <= 20).all()
+    share = height * width / 280
+    assert 0.2 < share.min() < 0.3 and share.max() > 0.9 and 0.55 < share.double().mean() < 0.65  # uniform in 0.25 … 1, rounded
+    assert crop_box((8, 8), 1.0, draw)[2] <= 8
+
+
+def test_with_crops_and_mirrors_a_group_still_moves_as_if_it_were_alone():
+    starts = torch.randn(2, CLASSES, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    recipe = Recipe(iterations=3, lr=0.1, r_bn=0.5, jitter=1, crop=0.3, mirror=True)
+
+    def moved(part, keys):
+        return recover(part, torch.arange(CLASSES), [Voter(teacher("convnet"))], recipe, keys, KeyedRandom(0), task())
+
+    torch.testing.assert_close(moved(starts, [4, 9])[1:], moved(starts[1:], [9]), rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(moved(starts, [4, 9]), moved(starts, [4, 8]))
 
 
 def test_the_loss_is_the_weighted_sum_of_what_each_voter_says():

@@ -35,15 +35,15 @@ def distill(folder, ipc=4, **options):
 
 def test_a_compensator_is_added_to_an_image_of_every_class_and_sums_stay_in_range():
     originals = np.array([[10, 20], [30, 250]], np.uint8).reshape(2, 2, 1, 1, 1)  # two classes, two images each
-    compensators = np.array([[5.0, -25.0]], np.float16).reshape(1, 2, 1, 1, 1)  # of one teacher
-    compact = Compensated(originals, compensators, np.zeros(1, np.float32), np.full(1, 255, np.float32))
+    compensators = np.array([[5, -50]], np.int8).reshape(1, 2, 1, 1, 1)  # of one teacher
+    compact = Compensated(originals, compensators, np.array([[1.0, 0.5]], np.float32), np.zeros(1, np.float32), np.full(1, 255, np.float32))
 
     found, labels = compact.expand()
 
     # class 0: 10, 20, 10 + 5, 20 - 25 held at 0; class 1: 30, 250, 30 + 5, 250 - 25
     assert found.reshape(2, 4).tolist() == [[10, 20, 15, 0], [30, 250, 35, 225]]
     assert labels.tolist() == [0] * 4 + [1] * 4
-    assert compact.stored == 6 and compact.bytes == 4 * 1 + 2 * 2
+    assert compact.stored == 6 and compact.bytes == 4 * 1 + 2 * 1 + 2 * 4
 
 
 def test_the_compact_form_is_read_back_with_its_classes(tmp_path):
@@ -90,7 +90,8 @@ def test_a_set_holds_real_rows_no_labels_and_no_more_images_than_asked_for(tmp_p
     assert made.compact.stored == 10 and np.bincount(made.labels).tolist() == [6, 6, 6] and made.soft_labels is None
     pixels = images(tmp_path).pixels.numpy()
     assert all((pixels == original).all((1, 2, 3)).any() for original in made.compact.originals.reshape(-1, 1, 8, 8))
-    assert np.abs(made.compact.compensators.astype(np.float32)).max() > 1
+    assert np.abs(made.compact.compensators).max((2, 3, 4)).tolist() == [[127, 127], [127, 127]]
+    assert made.compact.scales.max() > 1 / 127  # it moved by more than a grey level
     assert made.images.min() >= pixels.min() - 1e-3 and made.images.max() <= pixels.max() + 1e-3
 
 

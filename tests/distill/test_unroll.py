@@ -214,6 +214,47 @@ def test_a_student_that_falls_short_asks_for_a_larger_rate_and_one_that_overshoo
     assert adjoint(student, beyond, synthetic).gradient.rate > 0
 
 
+def test_after_one_step_the_rates_gradient_is_what_is_left_along_the_step():
+    student, segments, synthetic = problem(k=1, steps=1)
+    start, target = segments.start, segments.waypoints[0].theta
+    end = roll_out(student, segments, synthetic)[-1]
+    slope = (start - end) / synthetic.rate
+
+    # L = |theta_1 - target|^2 / D and theta_1 = theta_0 - rate * g, so dL/drate = -2 <theta_1 - target, g> / D
+    expected = -2 * ((end - target) * slope).sum() / (start - target).square().sum()
+
+    for engine in ENGINES.values():
+        assert relative(engine(student, segments, synthetic, float("inf")).gradient.rate, expected) < EXACT
+
+
+class Held:
+    """A tensor that a graph keeps for its way back, and how many bytes of such there are now and were at most."""
+
+    now = most = 0
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.bytes = tensor, tensor.nbytes
+        Held.now += self.bytes
+        Held.most = max(Held.most, Held.now)
+
+    def __del__(self) -> None:
+        Held.now -= self.bytes
+
+
+def bytes_held(engine, steps: int) -> int:
+    """At most, at once, by graphs; the students' way is none of these."""
+    setting = problem(steps=steps)
+    Held.now = Held.most = 0
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+        engine(*setting)
+    return Held.most
+
+
+def test_the_adjoint_holds_one_steps_activations_however_many_steps_there_are():
+    assert bytes_held(adjoint, 40) == bytes_held(adjoint, 10) > 0
+    assert 3.5 < bytes_held(unrolled, 40) / bytes_held(unrolled, 10) < 4.5
+
+
 def test_a_constant_added_to_a_rows_logits_changes_nothing():
     student, segments, synthetic = problem()
 

@@ -48,6 +48,23 @@ def test_the_estimate_is_as_good_as_datasketchs():
     assert np.sqrt(((ours - true) ** 2).mean()) < 1.5 * np.sqrt(((theirs - true) ** 2).mean())
 
 
+def test_rensas_estimate_is_as_good_as_ours_and_is_of_the_same_n_grams():
+    pytest.importorskip("rensa")
+    pairs = [pair_of(0.7, seed) for seed in range(40)]
+    texts = [text for pair in pairs for text in pair]
+    true = np.array([len(set(a.split()) & set(b.split())) / len(set(a.split()) | set(b.split())) for a, b in pairs])
+
+    theirs, there = signatures([*texts, "", "one two", "ONE, two"], 112, 2, "rensa")
+    ours, _ = signatures([*texts, "", "one two", "ONE, two"], 112, 2)
+    unigrams, _ = signatures(texts, 112, 1, "rensa")
+
+    assert there.tolist() == [True] * 80 + [False, True, True]
+    np.testing.assert_array_equal(theirs[81], theirs[82])
+    assert not (theirs[:80] == ours[:80]).all(axis=1).any()
+    deviation = np.sqrt(true * (1 - true) / 112)
+    assert abs(((unigrams[::2] == unigrams[1::2]).mean(axis=1) - true).mean()) < 4 * deviation.mean() / np.sqrt(40)
+
+
 @pytest.mark.parametrize(("similarity", "share"), [(0.7, 0.564504), (0.8, 0.923548), (0.9, 0.999622)])
 def test_bands_find_pairs_as_often_as_the_formula_says(similarity, share):
     rng = np.random.default_rng(0)

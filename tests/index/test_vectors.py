@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from curate.errors import ColumnError, OptionError
+from curate.errors import ColumnError
 from curate.index.vectors import Placed, as_vectors, centred, squared_distances, typical_distance, unit
 
 
 def test_rows_with_nan_or_infinity_are_counted_and_float16_is_named():
-    with pytest.raises(OptionError, match=r"2 of 3 rows.*float16 ends at 65504"):
+    with pytest.raises(ColumnError, match=r"2 of 3 rows.*float16 ends at 65504"):
         as_vectors(np.array([[1, 2], [np.nan, 0], [np.inf, 0]], np.float16))
 
 

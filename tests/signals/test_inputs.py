@@ -10,7 +10,7 @@ from PIL import Image
 import curate
 from curate.errors import InputError
 from curate.progress import Silent
-from curate.signals.inputs import BROKEN_IMAGE, EMPTY_TEXT, LARGEST_DEFAULT_SIDE, NOT_FINITE, TEXT_BUCKETS, prepare
+from curate.signals.inputs import BROKEN_IMAGE, EMPTY_TEXT, LARGEST_DEFAULT_SIDE, NOT_FINITE, TEXT_BUCKETS, channels_last, prepare
 
 CPU = torch.device("cpu")
 
@@ -173,3 +173,14 @@ def test_test_vectors_are_scaled_as_the_training_vectors():
     (moved,) = ready(curate.load((values[:10] + 5, labels[:10])), like=train).batch(torch.arange(10))
 
     torch.testing.assert_close(moved, train.batch(torch.arange(10))[0] + 5 / torch.from_numpy(values.std(axis=0)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_laid_out_for_convolutions_has_the_same_numbers(channels):
+    images = torch.arange(2.0 * channels * 4 * 5).view(2, channels, 4, 5)
+    ids = torch.arange(3)
+
+    laid, untouched = channels_last((images, ids))
+
+    assert torch.equal(laid, images) and untouched is ids
+    assert laid.stride() == (20 * channels, 1, 5 * channels, channels)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import curate
+from curate.distill import evaluation
 from curate.distill.infer import INFER
 from curate.errors import InputError, OptionError, OtherJobError, UnknownNameError, UsageError
 from curate.progress import Silent
@@ -122,6 +123,27 @@ def test_every_set_is_tested_beside_the_distilled_one(tmp_path):
     assert summary["loss"] == {"loss": [2.0, 1.0]}
 
 
+@pytest.mark.parametrize("rows", [40, 8], ids=["rows-to-spare", "no-row-to-spare"])
+def test_the_rate_of_real_rows_is_chosen_on_training_rows_and_the_test_set_asked_once(rows, tmp_path, monkeypatch):
+    asked, trained = [], []
+    accuracies, train = evaluation.Ensemble.accuracies, evaluation.train
+
+    def watched(ensemble, images, labels):
+        asked.append((images, trained[-1]))
+        return accuracies(ensemble, images, labels)
+
+    monkeypatch.setattr(evaluation.Ensemble, "accuracies", watched)
+    monkeypatch.setattr(evaluation, "train", lambda known, *rest: trained.append(known.images) or train(known, *rest))
+
+    found = made(tmp_path, Halfway(soft=True), pixels_of(rows))
+
+    trials = [(images, known) for images, known in asked if len(images) != 20]  # 20 test rows
+    assert len(asked) - len(trials) == len(found.summary()["results"])
+    assert len(trials) == 3 * 7  # rates, and sets of real rows
+    if rows == 40:
+        assert not any((known == image).flatten(1).all(1).any() for images, known in trials for image in images)
+
+
 def test_the_robust_scores_are_the_formulas_of_dd_ranking():
     accuracies = {
         (DISTILLED, "hard"): 0.5,
@@ -146,8 +168,8 @@ def test_a_compact_set_is_stored_without_labels_and_expanded_wherever_rows_are_r
     found = made(tmp_path, INFER(teachers=("vgg",), teacher_epochs=1, iterations=2), seeds=1)
     out, test = tmp_path / "out", pixels_of(20, seed=9)
 
-    # floor(3 x 2 / (2 + 1)) = 2 real images of each of two classes and 2 compensators: 8 x 64 bytes and 2 x 128
-    assert found.summary()["stored"] == {"images": 6, "bytes": 4 * 64 + 2 * 128, "label_bytes": 0}
+    # floor(3 x 2 / (2 + 1)) = 2 real images of each of two classes and 2 compensators: 4 x 64 bytes and 2 x (64 + 4)
+    assert found.summary()["stored"] == {"images": 6, "bytes": 4 * 64 + 2 * (64 + 4), "label_bytes": 0}
     assert [path.name for path in (out / "data").iterdir()] == ["compensated.safetensors"]
     rows = found.dataset()
     assert rows["label"][:].tolist() == [0] * 4 + [1] * 4 and rows["image"][:].shape == (8, 8, 8, 1)
@@ -175,6 +197,13 @@ def test_a_distilled_set_has_a_page_of_its_own(tmp_path):
     assert "random, as many images" in page and EVERYTHING in page and "label-robust score" in page
     with pytest.raises(UsageError, match="stands alone"):
         report(found.path, tmp_path / "page.html", data=pixels_of())
+
+
+def test_without_a_test_set_a_fifth_of_the_rows_is_one_and_said_to_be_unseen(tmp_path):
+    found = made(tmp_path, test=None).summary()
+
+    assert found["test"]["rows"] == 8 and found["test"]["from"] == "a fifth of the rows, which the distiller did not see"
+    assert {one["set"]: one["rows"] for one in found["results"]}[EVERYTHING] == 32
 
 
 def test_a_distiller_never_meets_the_test_set(tmp_path):

@@ -1,6 +1,7 @@
 """curate embed: one vector a row, in resumable shards, and the samplers that read them."""
 
 import io
+import shutil
 
 import datasets
 import numpy as np
@@ -11,6 +12,7 @@ import curate
 from curate.embeddings import Embeddings
 from curate.errors import (
     ColumnError,
+    DamagedStoreError,
     DoesNotFitError,
     InputError,
     OptionError,
@@ -192,6 +194,8 @@ def test_float16_halves_the_disk_and_refuses_what_it_cannot_hold(tmp_path):
 
     with pytest.raises(DoesNotFitError, match="65504"):
         curate.embed(curate.load(1e6 * x), out=tmp_path / "large", dtype="float16")
+    with pytest.raises(DoesNotFitError, match="Row 0 has numbers too small"):
+        curate.embed(curate.load(1e-9 * x), out=tmp_path / "small", dtype="float16")
 
 
 def test_several_shards_are_joined_once_and_mended_where_the_file_was_cut(texts, tmp_path):
@@ -200,6 +204,32 @@ def test_several_shards_are_joined_once_and_mended_where_the_file_was_cut(texts,
 
     first = many.matrix
     assert isinstance(first, np.memmap) and np.array_equal(first, one.matrix)
-    (joined,) = (tmp_path / "many" / "kept").iterdir()
-    joined.write_bytes(joined.read_bytes()[:300])
+    (joined,) = (tmp_path / "many" / "kept").glob("*.npy")
+    whole = joined.read_bytes()
+    for damaged in (whole[:300], b"", whole[:-5] + b"curve"):
+        joined.write_bytes(damaged)
+        assert np.array_equal(Embeddings.of(tmp_path / "many", texts).matrix, one.matrix)
+    joined.write_bytes(b"")
     assert np.array_equal(Embeddings.open(tmp_path / "many").matrix, one.matrix)
+
+
+@pytest.mark.parametrize("shard_rows", [None, 7], ids=["one shard", "several shards"])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:700] + b"curve" + b[705:]], ids=["cut", "empty", "changed"]
+)
+def test_a_shard_that_was_cut_or_changed_is_named_and_made_anew_by_the_same_command(texts, tmp_path, shard_rows, damage):
+    place = tmp_path / "e"
+    made = curate.embed(texts, out=place, shard_rows=shard_rows).matrix.copy()
+    shutil.rmtree(place / "kept", ignore_errors=True)
+    shard = place / "embeddings" / "part-00000.arrow"
+    shard.write_bytes(damage(shard.read_bytes()))
+
+    with pytest.raises(DamagedStoreError, match=r"part-00000\.arrow.*recomputes only"):
+        curate.select(texts, embeddings=place, sampler="k_center", budget=3)
+
+    assert np.array_equal(curate.embed(texts, out=place, shard_rows=shard_rows).matrix, made)
+
+
+def test_what_is_no_store_of_embeddings_is_told_what_makes_one(texts, tmp_path):
+    with pytest.raises(InputError, match="curate embed DATA --out DIR` makes one"):
+        curate.select(texts, embeddings=tmp_path / "none", sampler="k_center", budget=3)

@@ -74,9 +74,13 @@ def test_what_cannot_fit_is_refused_before_the_work():
     needed = memory_needed(DPP(), 1_000_000, 128, 100_000)
     assert needed > 8 * 1_000_000 * 100_000
 
-    with pytest.raises(DoesNotFitError, match=r"would need about .* GB .* kmeans or density"):
-        require_memory("dpp", needed, there=10**11)
-    require_memory("dpp", needed, there=10**13)
+    with pytest.raises(
+        DoesNotFitError, match=r"would need about .* GB .* use density \(0.2 GB\) or kmeans \(0.3 GB\) or k_center:parts=16"
+    ):
+        require_memory("dpp", needed, 1_000_000, 128, 100_000, there=10**11)
+    with pytest.raises(DoesNotFitError, match=r"ask for fewer rows, or use kmeans \(0.1 GB\) or k_center"):
+        require_memory("density", 10**12, 1_000_000, 4, 100_000, there=2 * 10**8)
+    require_memory("dpp", needed, 1_000_000, 128, 100_000, there=10**13)
     assert memory_needed(narrowed(DPP(), "10%", "top"), 1_000_000, 128, 1000) < 0.2 * memory_needed(DPP(), 1_000_000, 128, 1000)
 
 

@@ -13,7 +13,7 @@ from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.graph import graph_of
-from curate.index.indexes import Kind
+from curate.index.indexes import Kind, search_work
 from curate.index.vectors import Metric, Placed, Vectors
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
@@ -51,6 +51,9 @@ class D2:
         graph = graph_of(Placed(pool["embedding"], self.metric), self.neighbours, self.index)
         value = passed_forward(score - min(0.0, float(score.min())), graph.rows, graph.distance)
         return filled(pick(value, graph.rows, graph.distance, k, self.gamma), k, pool.rows, rng), np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        return search_work(n, d, self.index) + n * self.neighbours * float(np.log2(n + 1))
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 8 * n * d + 24 * n * self.neighbours + 120 * n

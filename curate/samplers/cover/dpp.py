@@ -4,6 +4,7 @@ Chen, Zhang, Zhou 2018, "Fast Greedy MAP Inference for Determinantal Point Proce
 laming-chen/fast-map-dpp.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ class DPP:
     lower row. Cost 2·n·k² and memory 8·n·k bytes; with `window` w 8·n·k·w and 8·n·w.
     """
 
+    requires: Sequence[str] = ("embedding",)
     version = 1
 
     def __init__(
@@ -63,6 +65,9 @@ class DPP:
         vectors = placed(pool["embedding"], self.metric)
         rows = _Radial(vectors, self.width, quality) if self.kernel == "rbf" else _Linear(vectors, quality)
         return filled(greedy_map(rows, k, self.window), k, pool.rows, rng), np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        return float(n * k * (d + min(k, 4 * (self.window or k))))
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 8 * n * d + 8 * n * min(k, self.window or k) + 40 * n

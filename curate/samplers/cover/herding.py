@@ -36,6 +36,9 @@ class Herding:
         vectors = unit(vectors) if self.metric == "cosine" else vectors
         return (herd if self.rule == "welling" else match_mean)(vectors, k), np.ones(k)
 
+    def work(self, n: int, d: int, k: int) -> float:
+        return float(n * d * k)
+
     def memory(self, n: int, d: int, k: int) -> int:
         return 4 * n * d + 48 * n
 

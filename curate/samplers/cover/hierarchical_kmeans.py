@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from curate.budget import check_budget, water_fill
 from curate.draws import best_per_bin
 from curate.errors import OptionError
-from curate.index.kmeans import Clusters, assign, kmeans
+from curate.index.kmeans import Clusters, assign, kmeans, kmeans_work
 from curate.index.vectors import Metric, Vectors, placed
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -57,6 +57,10 @@ class HierarchicalKMeans:
         budgets = share_down(levels, k, rng.child("share"))
         first = rng.uniform(pool.rows) if self.leaves == "random" else -levels[0].square
         return best_per_bin(first, levels[0].of, budgets), np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        counts = self.clusters or _thinned(n)
+        return sum(kmeans_work(many, d, few) for many, few in zip((n, *counts), counts, strict=False))
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 8 * n * d + 64 * n

@@ -4,7 +4,7 @@ Gonzalez 1985, "Clustering to Minimize the Maximum Intercluster Distance"; for t
 Convolutional Neural Networks: A Core-Set Approach", official code ozansener/active_learning_coreset.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,19 @@ from curate.index.vectors import Vectors, centred, placed, squared_norms
 from curate.protocols import Array, Pool, Rows
 from curate.rng import KeyedRandom
 
+_PART: Final = 16  # one row in so many is among the farthest
+_LEAST: Final = 256
+_BLOCK: Final = 8192  # rows, and
+_MANY: Final = 256  # picks, compared in one product
+
 
 class KCenter:
     """Rows in the order picked, each of weight 1; every prefix is a k-center set, whose radius is at most twice the least possible.
 
     Reads `embedding`, (n, d). `metric=cosine` brings vectors to length 1 first, `euclidean` takes them as they are. `start` is the row
     nearest to the mean (`mean`) or one drawn by key (`random`). Ties go to the lower row; once every row lies on a picked one the rest
-    follow in row order. `trim` leaves out that share of the rows farthest from the mean, for k-center picks outliers first. Cost: one
-    product of the vectors with a vector a pick, n·d·k; memory a float32 copy of the vectors, 4·n·d bytes, and 8 bytes a row.
+    follow in row order. `trim` leaves out that share of the rows farthest from the mean, for k-center picks outliers first. Cost:
+    the product of the vectors with the picks, n·d·k; memory a float32 copy of the vectors, 4·n·d bytes, and 8 bytes a row.
 
     `parts` above 1 is the form of two rounds for sets that memory does not hold: k rows of each of so many runs of rows, then k of these
     (Malkomes et al. 2015, "Fast Distributed k-Center Clustering with Outliers on Modern Data Sets"); the radius is at most four times the
@@ -73,6 +78,11 @@ class KCenter:
             first = int(kept[0])
         return kept[farthest_first(vectors if len(kept) == len(vectors) else vectors[kept], k, int(np.searchsorted(kept, first)))]
 
+    def work(self, n: int, d: int, k: int) -> float:
+        if self.parts == 1:
+            return float(n * d * k)
+        return float(n * d * k + min(n, self.parts * k) * d * k)
+
     def memory(self, n: int, d: int, k: int) -> int:
         run = -(-n // self.parts)
         most = run if self.parts == 1 else max(run, min(n, self.parts * k))
@@ -87,18 +97,53 @@ def farthest_first(vectors: Vectors, k: int, start: int) -> Rows:
     """
     norms = squared_norms(vectors)
     picked = np.empty(k, np.int64)
-    nearest = np.full(len(vectors), np.inf, np.float32)  # squared distance to the nearest picked row; -1 for those picked
-    row = start
+    nearest = np.full(len(vectors), np.inf, np.float32)  # squared distance to the nearest of the first `known` picks; -1 for those picked
+    few: _Few | None = None
+    row, known = start, 0
     for i in range(k):
         picked[i] = row
-        square = vectors @ vectors[row]
-        square *= -2
-        square += norms
-        square += norms[row]
-        np.minimum(nearest, np.maximum(square, 0, out=square), out=nearest)
-        nearest[row] = -1  # and stays so, for squares are 0 or more
+        if few is not None and (farther := few.after(row, vectors[row : row + 1], norms[row : row + 1])) >= 0:
+            row = farther
+            continue
+        for start in range(0, len(vectors), _BLOCK):
+            here = slice(start, start + _BLOCK)
+            _approach(nearest[here], vectors[here], norms[here], vectors[picked[known : i + 1]], norms[picked[known : i + 1]])
+        known = i + 1
+        nearest[picked[:known]] = -1
+        few = _Few(vectors, norms, nearest)
         row = int(nearest.argmax())
     return picked
+
+
+class _Few:
+    """The rows that are the farthest now. They alone are compared with every pick, for the next one is among them for as long as any
+    of them is farther than all others were; distances only shrink. The others wait, and are compared with many picks in one product.
+    """
+
+    def __init__(self, vectors: Vectors, norms: Vectors, nearest: Vectors) -> None:
+        count = min(len(vectors), max(_LEAST, len(vectors) // _PART))
+        self._rows = np.sort(np.argpartition(-nearest, count - 1)[:count])
+        self._vectors, self._norms, self._nearest = vectors[self._rows], norms[self._rows], nearest[self._rows]
+        self._bound = float(self._nearest.min()) if count < len(vectors) else -1.0
+
+    def after(self, row: int, vector: Vectors, norm: Vectors) -> int:
+        """Takes a pick, mostly one of these; says which of them is the farthest now, or -1 where that may be one of the others."""
+        self._nearest[self._rows == row] = -1
+        _approach(self._nearest, self._vectors, self._norms, vector, norm)
+        far = int(self._nearest.argmax())
+        return int(self._rows[far]) if self._nearest[far] > self._bound else -1
+
+
+def _approach(nearest: Vectors, vectors: Vectors, norms: Vectors, picks: Vectors, their_norms: Vectors) -> None:
+    """Lowers squared distances to those to `picks` where these are nearer, in place; none below 0."""
+    for first in range(0, len(picks), _MANY):
+        some = slice(first, first + _MANY)
+        square = vectors @ picks[some].T
+        square *= -2
+        square += their_norms[some]
+        closest = square[:, 0] if square.shape[1] == 1 else square.min(axis=1)
+        closest += norms
+        np.minimum(nearest, np.maximum(closest, 0, out=closest), out=nearest)
 
 
 def radius(vectors: Vectors, picked: Rows) -> float:

@@ -4,6 +4,7 @@ Clustering before sampling is common ground; as a baseline of coreset selection 
 power law scaling via data pruning" and Yu et al. 2024, "Diversify and Conquer"; official code for-ai/iterative-data-selection.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from curate.budget import check_budget, power
 from curate.draws import best_per_bin
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, default_clusters, kmeans
+from curate.index.kmeans import A_CENTROID, default_clusters, kmeans, kmeans_work
 from curate.index.vectors import Metric, Placed
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
@@ -30,6 +31,7 @@ class KMeans:
     Cost 2·n·K·d a round of k-means; memory that of the rows trained on, 256·K·d numbers, not of all.
     """
 
+    requires: Sequence[str] = ("embedding",)
     version = 2
 
     def __init__(self, *, clusters: int | None = None, power: float = 1.0, within: Within = "random", metric: Metric = "cosine") -> None:
@@ -54,6 +56,9 @@ class KMeans:
         else:
             first = found.square if self.within == "farthest" else -found.square
         return best_per_bin(first, found.of, power(found.sizes, k, self.power)), np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        return kmeans_work(n, d, self.clusters or default_clusters(n))
 
     def memory(self, n: int, d: int, k: int) -> int:
         trained = min(n, A_CENTROID * (self.clusters or default_clusters(n)))

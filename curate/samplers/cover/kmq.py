@@ -13,7 +13,7 @@ from curate.budget import check_budget
 from curate.budget import proportional as in_proportion
 from curate.draws import best_per_bin
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, kmeans
+from curate.index.kmeans import A_CENTROID, kmeans, kmeans_work
 from curate.index.vectors import Metric, Placed
 from curate.pool import ArrayPool, wanted_score
 from curate.protocols import Array, Pool, Rows
@@ -49,6 +49,9 @@ class KMQ:
             return np.empty(0, np.int64), np.ones(0)
         found = kmeans(Placed(pool["embedding"], self.metric), self.clusters, rng)
         return best_per_bin(keys, found.of, in_proportion(found.sizes, k)), np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        return kmeans_work(n, d, self.clusters)
 
     def memory(self, n: int, d: int, k: int) -> int:
         return 8 * d * min(n, A_CENTROID * self.clusters) + 80 * n

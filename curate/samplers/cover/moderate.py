@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.budget import check_budget
-from curate.errors import OptionError
+from curate.errors import ColumnError
 from curate.index.vectors import Metric, Placed, Vectors
 from curate.protocols import Array, Pool, Rows
 from curate.rng import KeyedRandom
@@ -40,6 +40,9 @@ class Moderate:
         far = to_centres(Placed(pool["embedding"], self.metric), pool["label"], self.centre)
         return nearest_to_median(far, k), np.ones(k)
 
+    def work(self, n: int, d: int, k: int) -> float:
+        return float(n * d)
+
     def memory(self, n: int, d: int, k: int) -> int:
         return 12 * n * d + 40 * n
 
@@ -47,8 +50,9 @@ class Moderate:
 def to_centres(vectors: Vectors | Placed, labels: Array, centre: Literal["median", "mean"]) -> NDArray[np.float64]:
     """Each row's Euclidean distance from the centre of its class, (n,)."""
     if (labels < 0).any():
-        raise OptionError(
-            f"{np.count_nonzero(labels < 0)} of {len(labels)} rows have no label, and so no class centre. Leave them out with --where."
+        raise ColumnError(
+            f"{np.count_nonzero(labels < 0)} of {len(labels)} rows have no label, and so no class centre. "
+            'Leave them out: --where "not is_null(LABEL)", with the name of the label column.'
         )
     far = np.empty(len(vectors))
     for code in np.unique(labels):

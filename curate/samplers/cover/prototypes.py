@@ -3,6 +3,7 @@
 Sorscher et al. 2022, "Beyond neural scaling laws: beating power law scaling via data pruning"; no official code for pruning.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from curate.budget import check_budget
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, default_clusters, kmeans
+from curate.index.kmeans import A_CENTROID, default_clusters, kmeans, kmeans_work
 from curate.index.prototypes import Kind, class_means, distances_to_own
 from curate.index.vectors import Metric, Placed
 from curate.protocols import Pool, Rows
@@ -28,6 +29,7 @@ class Prototypes:
     a round of k-means; memory two copies of the rows trained on, 256 a cluster.
     """
 
+    requires: Sequence[str] = ("embedding",)
     version = 1
 
     def __init__(
@@ -58,6 +60,9 @@ class Prototypes:
         else:
             far = np.sqrt(kmeans(vectors, self.clusters or default_clusters(len(pool)), rng).square)
         return top_k(far, k, largest=self.end == "far"), np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        return float(n * d) if self.kind == "supervised" else kmeans_work(n, d, self.clusters or default_clusters(n))
 
     def memory(self, n: int, d: int, k: int) -> int:
         groups = max(1, self.clusters or default_clusters(n))

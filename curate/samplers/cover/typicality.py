@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from curate.budget import check_budget
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, kmeans
+from curate.index.kmeans import A_CENTROID, kmeans, kmeans_work
 from curate.index.neighbours import nearest_by_distance
 from curate.index.vectors import Metric, Placed, Vectors
 from curate.protocols import Pool, Rows
@@ -45,6 +45,10 @@ class Typicality:
         vectors = Placed(pool["embedding"], self.metric)
         of = kmeans(vectors, min(k, self.most_clusters), rng).of
         return in_turn(typicality(vectors, of, self.neighbours), of, self.smallest)[:k], np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        clusters = max(1, min(n, k, self.most_clusters))
+        return kmeans_work(n, d, clusters) + n * d * n / clusters + 3e6 * clusters  # a search begins anew in each
 
     def memory(self, n: int, d: int, k: int) -> int:
         clusters = max(1, min(k, self.most_clusters))

@@ -30,9 +30,10 @@ class Density:
     square) distance, which tell crowded from rare, also where most rows lie in one crowd and the median distance is that within it.
     `paper`: one hash of width 1 and a thousand repeats, under which all weights nearly agree and the draw is nearly uniform. `exact`
     sums pair by pair, O(n²·d), for small sets. `repeats`, `concat`, `width` and `kernel` (l2, l1, angular) override the variant.
-    The paper's algorithm prints weights ∝ the sum, its text and theorem say the inverse, which is meant. Four passes over the vectors,
-    which stay where they are; memory the sketch, 12·repeats·65,536 bytes, and 40 bytes a row (`exact`: a copy of the vectors). The
-    report says how unlike the weights are, and warns where they are nearly equal.
+    The paper's algorithm prints weights ∝ the sum, its text and theorem say the inverse, which is meant.
+
+    Cost: four passes over the vectors, which stay where they are; memory the sketch, 12·repeats·65,536 bytes, and 40 bytes a row
+    (`exact`: a copy of the vectors). The report says how unlike the weights are, and warns where they are nearly equal.
     """
 
     requires = ("embedding",)
@@ -66,6 +67,9 @@ class Density:
             crowd = sketch.density(vectors, sketch.count(vectors))
         kept.note(weighed(1 / crowd))
         return gumbel_top_k(-np.log(crowd), pool.rows, k, rng), np.ones(k)
+
+    def work(self, n: int, d: int, k: int) -> float:
+        return float(n) * d * n if self.variant == "exact" else 6.0 * n * d + 30 * (1 << 16)  # the sketch itself is filled and read
 
     def memory(self, n: int, d: int, k: int) -> int:
         copied = 4 * n * d if self.variant == "exact" else 0

@@ -4,6 +4,7 @@ Zheng et al. 2023, "Coverage-centric Coreset Selection for High Pruning Rates"; 
 haizhongzheng/Coverage-centric-coreset-selection.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -39,6 +40,7 @@ class CCS:
     chosen one.
     """
 
+    requires: Sequence[str] = ("score", "aum.score")
     version = 1
 
     def __init__(

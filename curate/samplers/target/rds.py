@@ -22,15 +22,16 @@ class RDS:
 
     Reads `rds.similarity`, which the scorer of this name wrote: --scores DIR. `scores` is another name under which it was written.
     Queries choose in the order of the target's rows, or of its labels under tasks=true; of equally near rows the first is taken.
-    Exact at any budget: what a query looks through grows as others take rows away. O(n·queries) and some 16 k bytes; the official code
-    pops from the heads of lists, which is O(k²).
+    Exact at any budget: what a query looks through grows as others take rows away. Cost O(n·queries), memory some 16 k
+    bytes; the official code pops from the heads of lists, which is O(k²).
     """
 
+    requires: Sequence[str] = ("rds.similarity",)
     version = 1
 
     def __init__(self, *, scores: str = "rds") -> None:
         self.scores = scores
-        self.requires: Sequence[str] = (f"{scores}.similarity",)
+        self.requires = (f"{scores}.similarity",)
 
     def select(self, pool: Pool, k: int, rng: KeyedRandom) -> tuple[Rows, NDArray[np.float64]]:
         similarity = pool[self.requires[0]]

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from curate.errors import OptionError
+from curate.errors import ColumnError, OptionError
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.samplers.cover.k_center import KCenter, farthest_first, radius
@@ -39,6 +39,30 @@ def test_it_agrees_with_a_loop_over_pairs(seed):
     first = int((centred**2).sum(axis=1).argmin())
 
     assert pick(vectors, 15).tolist() == naive(vectors, 15, first)
+
+
+def one_at_a_time(vectors, k, row):
+    """The same with every row compared with every pick."""
+    picked, gaps = [], np.full(len(vectors), np.inf)
+    for _ in range(k):
+        picked.append(row)
+        gaps = np.minimum(gaps, np.square(vectors - vectors[row], dtype=np.float64).sum(axis=1))
+        gaps[picked] = -1
+        row = int(gaps.argmax())
+    return picked
+
+
+@pytest.mark.parametrize("kind", ["spread", "clumps", "a line", "three places"])
+def test_rows_that_wait_are_picked_as_if_they_had_been_looked_at_every_time(kind):
+    rng = np.random.default_rng(0)
+    vectors = {
+        "spread": rng.normal(size=(5000, 3)),
+        "clumps": rng.normal(size=(40, 6))[rng.integers(0, 40, 5000)] * 9 + rng.normal(size=(5000, 6)),
+        "a line": np.arange(5000.0)[:, None] - 2500,
+        "three places": np.eye(3)[np.arange(2000) % 3],
+    }[kind].astype(np.float32)
+
+    assert farthest_first(vectors, 300, 7).tolist() == one_at_a_time(vectors, 300, 7)
 
 
 def test_every_prefix_is_a_selection_of_its_own():
@@ -104,5 +128,5 @@ def test_vectors_that_lie_nowhere_are_refused(value):
     vectors = np.ones((4, 2))
     vectors[1, 0] = value
 
-    with pytest.raises(OptionError, match="1 of 4 rows have an embedding with NaN or infinite"):
+    with pytest.raises(ColumnError, match="1 of 4 rows have an embedding with NaN or infinite"):
         pick(vectors, 2)

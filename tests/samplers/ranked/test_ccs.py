@@ -84,5 +84,5 @@ def test_options_outside_their_range_are_refused(options):
 
 
 def test_an_infinite_score_has_no_strata():
-    with pytest.raises(OptionError, match="infinite"):
+    with pytest.raises(ColumnError, match="infinite"):
         CCS(beta=0).select(ArrayPool({"score": np.array([0.0, np.inf])}), 1, RNG)

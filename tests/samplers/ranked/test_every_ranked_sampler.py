@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curate.errors import OptionError
+from curate.errors import ColumnError, OptionError
 from curate.plugins import parse
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
@@ -85,7 +85,7 @@ def test_nan_in_any_column_that_is_read_is_refused(spec):
     for name in sampler.requires:
         columns = {other: whole[other] for other in sampler.requires}
         columns[name] = np.where(np.arange(N) == 3, np.nan, columns[name])
-        with pytest.raises(OptionError, match=f'1 of 40 rows have no "{name}"'):
+        with pytest.raises(ColumnError, match=f'1 of 40 rows have no "{name}"'):
             sampler.select(ArrayPool(columns), 5, RNG)
 
 
