@@ -19,16 +19,17 @@ def test_it_is_the_convolution_and_its_derivatives(groups, few, monkeypatch):
     plain = functional.conv2d(*leaves, padding=1, groups=groups)
     by_x, by_kernel = torch.autograd.grad(plain, leaves, slope)
 
-    torch.testing.assert_close(winograd.convolve(x, kernel), plain.detach())
-    torch.testing.assert_close(winograd.to_input(slope, kernel, groups), by_x)
-    torch.testing.assert_close(winograd.to_kernel(slope, x, groups), by_kernel)
+    before, after = winograd.Planes(x, groups), winograd.Planes(slope, groups)
+    torch.testing.assert_close(winograd.convolve(before, kernel), plain.detach())
+    torch.testing.assert_close(winograd.to_input(after, kernel), by_x)
+    torch.testing.assert_close(winograd.to_kernel(after, before), by_kernel)
 
 
 def test_in_float32_it_is_off_by_a_few_millionths():
     x, kernel = normal(2, 128, 8, 8), normal(128, 128, 3, 3, seed=1)
     exact = functional.conv2d(x, kernel, padding=1)
 
-    found = winograd.convolve(x.float(), kernel.float())
+    found = winograd.convolve(winograd.Planes(x.float(), 1), kernel.float())
 
     assert float((found - exact).norm()) < 1e-5 * float(exact.norm())
 
