@@ -1,4 +1,4 @@
-"""Trajectory matching against MTT's official loop, side by side: CPU seconds a segment end to end, and how far the gradients lie apart.
+"""Trajectory matching against MTT's official code, side by side: CPU seconds a segment and an expert's epoch; the gradients' difference.
 
     git clone https://github.com/GeorgeCazenavette/mtt-distillation
     python benchmarks/official_mtt.py --official mtt-distillation --out benchmarks/results/official_mtt.txt
@@ -8,11 +8,12 @@ log calls say how long an iteration took, with building the student, reading the
 steps. What it imports and does not use while it matches (wandb, torchvision's data sets, kornia) is replaced by empty modules, and its
 data set by random images; only what the repository has no name for, a width below 128 or an MLP for digits, is built from its own classes.
 DATM's official loop is this one with learned labels. Ours is `match`, as `curate distill` calls it: the same experts' weights, images,
-number of steps and augmentation; `unrolled` is what it takes by itself where that fits into 1 GB. Both read the experts from files.
-The gradient is compared after one iteration in float64 (in float32 a number that rounds to the other side of 0 before a ReLU moves it by
-some 1e-3) without augmentation, when both see all images in every step. Without `--official` only our
-own times are taken. The floor is the arithmetic of the convolutions and linear layers, nine times that of a forward pass a step, at what a
-matrix product reaches on this core: the least for the official loop, and for ours but where Winograd's way saves multiplications.
+number of steps and augmentation; `unrolled` is what it takes by itself where that fits into 1 GB. Both read the experts from files. An
+expert's epoch is `epoch` of the official utils, as buffer.py calls it, and `obtain` of ours with four experts. The gradient is compared after
+one iteration in float64 (in float32 a number that rounds to the other side of 0 before a ReLU moves it by some 1e-3) without augmentation,
+when both see all images in every step. Without `--official` only our own times are taken. The floor is the arithmetic of the convolutions
+and linear layers, nine times that of a forward pass a step, at what a matrix product reaches on this core: the least for the official loop,
+and for ours but where Winograd's way saves multiplications.
 """
 
 import argparse
@@ -46,6 +47,7 @@ from curate.rng import KeyedRandom
 from curate.store import Store
 
 CLASSES, EXPERTS, EPOCHS, RATE, IMAGE_RATE = 10, 4, 4, 0.01, 0.1
+EXPERT_BATCH = 100
 FILES = 2  # that the official loop finds its experts in
 OFFICIAL_DSA, GREY_DSA = "color_crop_cutout_flip_scale_rotate", "color_crop_cutout_scale_rotate"
 UNITS = 9  # forward passes' worth of arithmetic in a step: 1 forward, 2 backward, 6 for the backward of both
@@ -109,6 +111,9 @@ def measured(case: Case, official: Path | None) -> list[str]:
             seconds = problem.seconds(engine, segments)
             lines.append(f"  {engine:<9} {segments:>2} at once {seconds:8.4f} s  {theirs / seconds:5.2f} x")
         lines.append(f"  floor               {problem.floor():8.4f} s")
+        epoch = problem.epoch_seconds()
+        of_theirs = peer.epoch_seconds() if official else float("nan")
+        lines.append(f"  an expert's epoch: official {of_theirs:.4f} s, ours {epoch:.4f} s  {of_theirs / epoch:5.2f} x")
         if official:
             lines.append(f"  the official gradient and ours differ by {apart(peer, problem):.1e}")
         return [*lines, ""]
@@ -127,7 +132,7 @@ class Problem:
         self.data = Images(
             x, labels, np.arange(len(x)), CLASSES, ZCA.fit(pixels[:2]), torch.device("cpu"), folder, None, "random", Silent(), pixels
         )
-        self.experts = obtain(self.data, self.network, {}, Recipe(RATE, 100), EXPERTS, EPOCHS, KeyedRandom(0))
+        self.experts = obtain(self.data, self.network, {}, Recipe(RATE, EXPERT_BATCH), EXPERTS, EPOCHS, KeyedRandom(0))
         self.rows = torch.cat([torch.nonzero(labels == c).flatten()[: case.ipc] for c in range(CLASSES)])
 
     def _first(self) -> Experts:
@@ -154,6 +159,16 @@ class Problem:
         started = time.process_time()
         match(self.network, self.experts, plan, self.start(), home, Silent(), KeyedRandom(turn))
         return time.process_time() - started
+
+    def epoch_seconds(self) -> float:
+        """Of an expert, the best of two runs of all experts through two epochs, files and all."""
+        recipe, found = Recipe(RATE, EXPERT_BATCH, augment=self.case.augment), []
+        for turn in range(2):
+            home = replace(self.data, folder=self.folder / f"experts-{turn}")
+            started = time.process_time()
+            obtain(home, self.network, {}, recipe, EXPERTS, 2, KeyedRandom(turn))
+            found.append((time.process_time() - started) / 2 / EXPERTS)
+        return min(found)
 
     def gradient(self, images: Tensor) -> Tensor:
         """By the images, of the segment of expert 0 from epoch 0."""
@@ -225,6 +240,19 @@ class Official:
         self._main(self._buffers(range(EXPERTS)), iterations=self._case.iterations, start=2, augmented=bool(self._case.augment))
         times = self._log.times
         return (times[-1] - times[0]) / (len(times) - 1)
+
+    def epoch_seconds(self) -> float:
+        """Of an expert, as `buffer.py` trains it; the best of three."""
+        utils, case, data = importlib.import_module("utils"), self._case, self._problem.data
+        loader = torch.utils.data.DataLoader(utils.TensorDataset(data.images, data.labels), batch_size=EXPERT_BATCH, shuffle=True)
+        net = self._distill.get_network("ConvNet", case.shape[0], CLASSES, case.shape[1:])
+        how = SimpleNamespace(device="cpu", dataset="CIFAR10", dsa=True, dsa_strategy=case.augment, dsa_param=utils.ParamDiffAug())
+        optimiser, found = torch.optim.SGD(net.parameters(), lr=RATE), []
+        for _ in range(3):
+            started = time.process_time()
+            utils.epoch("train", loader, net, optimiser, nn.CrossEntropyLoss(), how, aug=bool(case.augment))
+            found.append(time.process_time() - started)
+        return min(found)
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """The images that it began with, and what it found for the segment of expert 0 from epoch 0."""
