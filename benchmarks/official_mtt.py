@@ -9,7 +9,7 @@ steps. What it imports and does not use while it matches (wandb, torchvision's d
 data set by random images; only what the repository has no name for, a width below 128 or an MLP for digits, is built from its own classes.
 DATM's official loop is this one with learned labels. Ours is `match`, as `curate distill` calls it: the same experts' weights, images,
 number of steps and augmentation; `unrolled` is what it takes by itself where that fits into 1 GB. Both read the experts from files. An
-expert's epoch is `epoch` of the official utils, as buffer.py calls it, and `obtain` of ours with four experts. The gradient is compared after
+expert's epoch is `epoch` of the official utils, as buffer.py calls it, and `obtain` of ours for four. The gradient is compared after
 one iteration in float64 (in float32 a number that rounds to the other side of 0 before a ReLU moves it by some 1e-3) without augmentation,
 when both see all images in every step. Without `--official` only our own times are taken. The floor is the arithmetic of the convolutions
 and linear layers, nine times that of a forward pass a step, at what a matrix product reaches on this core: the least for the official loop,
