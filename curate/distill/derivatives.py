@@ -22,7 +22,7 @@ class Twice(NamedTuple):
     """The slopes' part along a direction, summed over the networks, and its derivatives by weights, images and label probabilities."""
 
     value: Tensor
-    theta: Tensor
+    theta: Tensor | None
     x: Tensor
     y: Tensor
 
@@ -58,7 +58,8 @@ class Layer(Protocol):
     """A linear map and what bends its result, of k networks side by side, that have `count` kinds of weights, (k, …).
 
     `out` gives the output; `back`, of its slope, those of the input and of the weights, as far as asked for. `along` gives how the output
-    changes with the input and the weights; `second`, of the slope that this has by the output, those by the input and by the weights.
+    changes with the input and the weights; `second`, of the slope that this has by the output, those by the input and, if asked for, by the
+    weights.
     """
 
     @property
@@ -72,7 +73,7 @@ class Layer(Protocol):
 
     def along(self, dh: Tensor | None, way: Weights, passed: Passed) -> tuple[Tensor, Any]: ...
 
-    def second(self, slope: Tensor, passed: Passed, ahead: Ahead) -> tuple[Tensor, Weights]: ...
+    def second(self, slope: Tensor, passed: Passed, ahead: Ahead, *, to_weights: bool) -> tuple[Tensor, Weights]: ...
 
 
 class Derivatives:
@@ -90,8 +91,8 @@ class Derivatives:
         """What `slope` gives beside the slope."""
         return self._walked(theta, x, y, scale, to_weights=False)[1]
 
-    def twice(self, walk: Walk, direction: Tensor) -> Twice:
-        """Of sum(direction * slope), what it is and its derivatives; those by x and y are in their shapes."""
+    def twice(self, walk: Walk, direction: Tensor, *, by_theta: bool = True) -> Twice:
+        """Of sum(direction * slope), what it is and its derivatives, by theta if asked for; those by x and y are in their shapes."""
         dh: Tensor | None = None
         ahead: list[Ahead] = []
         for layer, way, passed in zip(self._layers, self._cut(direction), walk.layers, strict=True):
@@ -105,9 +106,9 @@ class Derivatives:
         slope = walk.share * total * p * (dh - mean)
         found: list[Tensor] = []
         for layer, passed, one in zip(reversed(self._layers), reversed(walk.layers), reversed(ahead), strict=True):
-            slope, own = layer.second(slope, passed, one)
+            slope, own = layer.second(slope, passed, one, to_weights=by_theta)
             found[:0] = own
-        theta = torch.cat([piece.reshape(len(direction), -1) for piece in found], 1)
+        theta = torch.cat([piece.reshape(len(direction), -1) for piece in found], 1) if by_theta else None
         return Twice(value, theta, self._left(slope, walk.images), by_y if y.dim() == 3 else by_y.sum(0))
 
     def _walked(self, theta: Tensor, x: Tensor, y: Tensor, scale: Tensor | None, *, to_weights: bool) -> tuple[list[Tensor], Walk]:
@@ -182,13 +183,16 @@ class Dense:
             u.baddbmm_(drows, passed.own[0].mT)
         return u if on is None else u.mul_(on), drows
 
-    def second(self, slope: Tensor, passed: Passed, ahead: Ahead) -> tuple[Tensor, Weights]:
+    def second(self, slope: Tensor, passed: Passed, ahead: Ahead, *, to_weights: bool) -> tuple[Tensor, Weights]:
         shape, rows, on = passed.kept
         dz = slope if on is None else slope * on
+        dh = _as_before(torch.bmm(dz, passed.own[0]).baddbmm_(passed.back, ahead.way[0]), shape)
+        if not to_weights:
+            return dh, ()
         weight = torch.bmm(dz.mT, rows)
         if ahead.kept is not None:
             weight.baddbmm_(passed.back.mT, ahead.kept)
-        return _as_before(torch.bmm(dz, passed.own[0]).baddbmm_(passed.back, ahead.way[0]), shape), (weight, dz.sum(1))
+        return dh, (weight, dz.sum(1))
 
 
 @dataclass(frozen=True)
@@ -227,16 +231,20 @@ class Block:
         after, kept = blocks.along(u, way[2], way[3], bent)
         return after, (kept, changed)
 
-    def second(self, slope: Tensor, passed: Passed, ahead: Ahead) -> tuple[Tensor, Weights]:
+    def second(self, slope: Tensor, passed: Passed, ahead: Ahead, *, to_weights: bool) -> tuple[Tensor, Weights]:
         (before, bent), (first_slope, du, e, ex), (kept, changed) = passed.kept, passed.back, ahead.kept
         z_slope, scale = blocks.second(first_slope, kept, bent, e, ex, besides=slope)
-        dz, rest = Planes(z_slope, before.groups), (torch.zeros_like(passed.own[1]), scale, (slope * bent.on_one).sum((0, 2, 3)))
+        dz = Planes(z_slope, before.groups)
         if changed is not None:
-            dh, kernel = self._back(dz, before, passed.own[0], True, True)
-            dh_too, kernel_too = self._back(du, changed, ahead.way[0], True, True)
-            return dh.add_(dh_too), (kernel.add_(kernel_too), *rest)
-        kernel = self._back(dz, before, passed.own[0], False, True)[1]
-        return self._to_images(((dz, passed.own[0]), (du, ahead.way[0])), before), (kernel, *rest)
+            dh, kernel = self._back(dz, before, passed.own[0], True, to_weights)
+            dh_too, kernel_too = self._back(du, changed, ahead.way[0], True, to_weights)
+            dh.add_(dh_too)
+            if to_weights:
+                kernel.add_(kernel_too)
+        else:
+            dh = self._to_images(((dz, passed.own[0]), (du, ahead.way[0])), before)
+            kernel = self._back(dz, before, passed.own[0], False, True)[1] if to_weights else None
+        return dh, (kernel, torch.zeros_like(passed.own[1]), scale, (slope * bent.on_one).sum((0, 2, 3))) if to_weights else ()
 
     def _to_images(self, pairs: Sequence[tuple[Planes, Tensor]], before: Planes) -> Tensor:
         """What slopes of the output come to at the input, each through its kernel; summed."""

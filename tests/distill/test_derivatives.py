@@ -49,6 +49,9 @@ def test_written_derivatives_are_those_of_autograd(name, shape, own):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=EXACT)
     again = network.derivatives.twice(network.derivatives.walk(theta, x, y, scale), direction)
     assert all(torch.equal(one, other) for one, other in zip(again, twice, strict=True))
+    less = network.derivatives.twice(walk, direction, by_theta=False)
+    assert less.theta is None
+    assert all(torch.equal(one, other) for one, other in ((less.value, twice.value), (less.x, twice.x), (less.y, twice.y)))
 
 
 @NETWORKS
