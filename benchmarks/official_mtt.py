@@ -88,10 +88,13 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="which of the cases, from 0")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
+    if arguments.official and not (arguments.official / "distill.py").is_file():
+        parser.error(f"{arguments.official} holds no distill.py; a checkout of mtt-distillation is expected, see --help")
     torch.set_num_threads(1)
     lines = [f"torch {torch.__version__}, one thread of a shared CPU; CPU seconds a segment, end to end", ""]
     if arguments.official is None:
-        lines.append("(the official loop is left out: --official names a checkout of it)")
+        lines[1:] = ["The official code is left out: --official names a checkout of it.", ""]
+    print("\n".join(lines), flush=True)
     for number in arguments.cases:
         block = measured(CASES[number], arguments.official and arguments.official.resolve())
         print("\n".join(block), flush=True)
@@ -104,21 +107,21 @@ def measured(case: Case, official: Path | None) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem(case, Path(folder))
         lines = [f"{case.about}, {CLASSES * case.ipc} images, {case.steps} steps{', DSA' if case.augment else ''}"]
-        theirs = float("nan")
-        if official:
-            peer = Official(official, problem)
-            theirs = peer.seconds()
+        peer = Official(official, problem) if official else None
+        theirs = peer.seconds() if peer else 0.0
+        if peer:
             lines.append(f"  official            {theirs:8.4f} s")
         ways = [("unrolled", k) for k in sorted({1, 2, case.segments})] + [("adjoint", case.segments)]
         for engine, segments in ways:
             seconds = problem.seconds(engine, segments)
-            lines.append(f"  {engine:<9} {segments:>2} at once {seconds:8.4f} s  {theirs / seconds:5.2f} x")
+            lines.append(f"  {engine:<9} {segments:>2} at once {seconds:8.4f} s" + (f"  {theirs / seconds:5.2f} x" if peer else ""))
         lines.append(f"  floor               {problem.floor():8.4f} s")
         epoch = problem.epoch_seconds()
-        of_theirs = peer.epoch_seconds() if official else float("nan")
+        if peer is None:
+            return [*lines, f"  an expert's epoch   {epoch:8.4f} s", ""]
+        of_theirs = peer.epoch_seconds()
         lines.append(f"  an expert's epoch: official {of_theirs:.4f} s, ours {epoch:.4f} s  {of_theirs / epoch:5.2f} x")
-        if official:
-            lines.append(f"  the official gradient and ours differ by {apart(peer, problem):.1e}")
+        lines.append(f"  the official gradient and ours differ by {apart(peer, problem):.1e}")
         return [*lines, ""]
 
 
@@ -184,14 +187,12 @@ class Problem:
 
     def floor(self) -> float:
         """Seconds of a segment's arithmetic."""
-        module, work = build(self.case.network, self.case.shape, CLASSES, self.case.width), 0
+        module, work = build(self.case.network, self.case.shape, CLASSES, self.case.width), list[int]()
         for layer in module.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                layer.register_forward_hook(lambda layer, _, out: rows.append(2 * out.numel() * layer.weight[0].numel()))
-        rows: list[int] = []
+                layer.register_forward_hook(lambda layer, _, out: work.append(2 * out.numel() * layer.weight[0].numel()))
         module(torch.zeros(1, *self.case.shape))
-        work = sum(rows) * CLASSES * self.case.ipc * self.case.steps * UNITS
-        return work / speed_of_products()
+        return sum(work) * CLASSES * self.case.ipc * self.case.steps * UNITS / speed_of_products()
 
 
 def speed_of_products() -> float:
