@@ -252,9 +252,10 @@ class Block:
         if channels > before.groups or before.x.device.type != "cpu":
             return torch.stack([self._back(slope, before, kernel, True, False)[0] for slope, kernel in pairs]).sum(0)
         # For a single channel by a matrix product, which is two to four times as fast here as the CPU's own way.
-        slopes = torch.cat([slope.x.permute(0, 2, 3, 1).reshape(-1, channels, slope.x.shape[1] // channels) for slope, _ in pairs], 2)
-        kernels = torch.cat([kernel.reshape(channels, -1, 9) for _, kernel in pairs], 1)
-        patches = torch.bmm(kernels.mT, slopes.permute(1, 2, 0))  # (groups, 9, b * h * w)
+        patches = before.x.new_zeros(())
+        for slope, kernel in pairs:
+            rows = slope.x.permute(0, 2, 3, 1).reshape(-1, channels, slope.x.shape[1] // channels)  # (b * h * w, groups, o)
+            patches = torch.baddbmm(patches, kernel.reshape(channels, -1, 9).mT, rows.permute(1, 2, 0))  # (groups, 9, b * h * w)
         return functional.fold(patches.view(channels * 9, b, -1).transpose(0, 1), tuple(sides), 3, padding=self.padding)
 
     def _convolved(self, before: Planes, kernel: Tensor) -> Tensor:
