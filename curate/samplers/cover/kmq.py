@@ -13,7 +13,8 @@ from curate.budget import check_budget
 from curate.budget import proportional as in_proportion
 from curate.draws import best_per_bin
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, kmeans
+from curate.index.kmeans import kmeans
+from curate.index.kmeans import memory as clustered_in
 from curate.index.vectors import Metric, Placed
 from curate.pool import ArrayPool, wanted_score
 from curate.protocols import Array, Pool, Rows
@@ -51,7 +52,7 @@ class KMQ:
         return best_per_bin(keys, found.of, in_proportion(found.sizes, k)), np.ones(k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * d * min(n, A_CENTROID * self.clusters) + 80 * n
+        return clustered_in(n, d, self.clusters) + 80 * n
 
 
 class Refinement:
