@@ -75,7 +75,7 @@ def picked(similarity: Any, k: int, vectors: np.ndarray, reach: np.ndarray, some
     """The values are mean similarities of 10,000 drawn rows to the nearest pick, whether it is in a list or not."""
     lists, _ = timed(lambda: by_threshold(similarity, k))
     many, seconds = timed(lambda: by_threshold(similarity, k, Service(vectors, reach)))
-    at_random = np.argsort(RNG.uniform(np.arange(len(vectors))))[:k]
+    at_random = np.argsort(RNG.child("random").uniform(np.arange(len(vectors))))[:k]  # not those that the value is of
     best = value(vectors, many, some)
     lines = [f"{k:,} picks by threshold:   {seconds:6.1f} CPU s, value {best:.5f}"]
     if k < 5000:

@@ -85,6 +85,11 @@ def kmeans_work(n: int, d: int, clusters: int) -> float:
     return float(clusters) * d * (ROUNDS * min(n, A_CENTROID * clusters) + n)
 
 
+def memory(n: int, d: int, clusters: int) -> int:
+    """Bytes at the peak: the rows trained on, and a block of rows as they are read, brought to length 1 and moved, or in float64."""
+    return 4 * d * (min(n, A_CENTROID * clusters) + 2 * min(n, 8 * BLOCK) + 2 * min(n, BLOCK)) + 32 * n
+
+
 def assign(vectors: Vectors | Placed, centroids: Vectors, shift: Vectors | None = None) -> tuple[Rows, Vectors]:
     """The nearest centroid of each row, (n,) int64, ties to the lower one, and the squared distance from it, (n,) float32.
 

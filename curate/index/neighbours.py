@@ -18,6 +18,7 @@ AGAIN: Final = 4  # candidates a neighbour that are looked at again where an ind
 PART: Final = 1 << 30  # bytes of vectors of an index in memory, where the rest of it can lie on disk
 _BLOCK: Final = 1024
 _QUERIES: Final = 1 << 16
+DISTANCES: Final = 4 * 4096 * 1024  # bytes of those that FAISS holds at a time
 
 Search = Callable[[slice], tuple[Rows, Vectors]]
 
@@ -45,8 +46,8 @@ def nearest_by_distance(vectors: Vectors | Placed, k: int, kind: Kind = "auto") 
 
 
 def memory(n: int, d: int, k: int) -> int:
-    """Bytes at the peak of finding them: the index, a run of queries before and after they are moved, and their answers."""
-    return 4 * n * d + min(n, _QUERIES) * (8 * d + 40 * k) + 8 * n * k
+    """Bytes at the peak of finding them: the index, a run of queries before and after they are moved, FAISS's block, and the answers."""
+    return 4 * n * d + min(n, _QUERIES) * (8 * d + 40 * k) + 8 * n * k + DISTANCES
 
 
 def _has_faiss(n: int, chosen: Plan, kind: Kind) -> bool:

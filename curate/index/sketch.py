@@ -18,8 +18,8 @@ Kernel = Literal["l2", "l1", "angular"]
 Counts = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
-_BLOCK: Final = 2048  # rows a matrix product takes, so that what it gives stays in cache
-_ROWS: Final = 1 << 15  # rows counted at once: a histogram costs as much as its table, whatever it counts
+BLOCK: Final = 2048  # rows a matrix product takes, so that what it gives stays in cache
+ROWS: Final = 1 << 15  # rows counted at once: a histogram costs as much as its table, whatever it counts
 _ODD: Final = np.uint32(0x9E3779B1)
 
 
@@ -74,12 +74,12 @@ class Sketch:
     def _codes(self, vectors: Vectors | Placed) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """(first row, the bin of each hash (rows, R) int64) of blocks of rows."""
         projections, offsets = _hashes(self)
-        for start in range(0, len(vectors), _ROWS):
-            part = vectors[start : start + _ROWS]
+        for start in range(0, len(vectors), ROWS):
+            part = vectors[start : start + ROWS]
             codes = np.empty((len(part), self.repeats), np.int64)
-            for low in range(0, len(part), _BLOCK):
-                values = part[low : low + _BLOCK] @ projections  # (rows, m·R), the m hashes of one repeat R columns apart
-                codes[low : low + _BLOCK] = self._mixed(values, offsets)
+            for low in range(0, len(part), BLOCK):
+                values = part[low : low + BLOCK] @ projections  # (rows, m·R), the m hashes of one repeat R columns apart
+                codes[low : low + BLOCK] = self._mixed(values, offsets)
             yield start, codes
 
     def _mixed(self, values: Vectors, offsets: Vectors) -> NDArray[np.uint32]:

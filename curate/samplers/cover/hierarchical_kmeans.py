@@ -13,7 +13,8 @@ from curate.budget import check_budget, water_fill
 from curate.draws import best_per_bin
 from curate.errors import OptionError
 from curate.index.kmeans import Clusters, assign, kmeans, kmeans_work
-from curate.index.vectors import Metric, Vectors, placed
+from curate.index.neighbours import DISTANCES
+from curate.index.vectors import BLOCK, Metric, Vectors, placed
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -63,7 +64,7 @@ class HierarchicalKMeans:
         return sum(kmeans_work(many, d, few) for many, few in zip((n, *counts), counts, strict=False))
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * n * d + 64 * n
+        return 8 * (n + min(n, 8 * BLOCK)) * d + 64 * n + DISTANCES
 
 
 def build(vectors: Vectors, counts: tuple[int, ...], resample: int, rng: KeyedRandom) -> list[Clusters]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from curate.budget import check_budget, power
 from curate.draws import best_per_bin
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, default_clusters, kmeans, kmeans_work
+from curate.index.kmeans import default_clusters, kmeans, kmeans_work
+from curate.index.kmeans import memory as clustered_in
 from curate.index.vectors import Metric, Placed
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
@@ -61,5 +62,4 @@ class KMeans:
         return kmeans_work(n, d, self.clusters or default_clusters(n))
 
     def memory(self, n: int, d: int, k: int) -> int:
-        trained = min(n, A_CENTROID * (self.clusters or default_clusters(n)))
-        return 8 * trained * d + 64 * n
+        return clustered_in(n, d, self.clusters or default_clusters(n)) + 64 * n

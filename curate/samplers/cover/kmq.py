@@ -14,7 +14,8 @@ from curate.budget import proportional as in_proportion
 from curate.draws import best_per_bin
 from curate.embeddings import Embeddings
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, kmeans, kmeans_work
+from curate.index.kmeans import kmeans, kmeans_work
+from curate.index.kmeans import memory as clustered_in
 from curate.index.vectors import Metric, Placed
 from curate.pool import ArrayPool, wanted_score
 from curate.protocols import Array, Pool, Rows
@@ -55,7 +56,7 @@ class KMQ:
         return kmeans_work(n, d, self.clusters)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * d * min(n, A_CENTROID * self.clusters) + 80 * n
+        return clustered_in(n, d, self.clusters) + 80 * n
 
 
 class Refinement:

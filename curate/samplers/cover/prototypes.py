@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from curate.budget import check_budget
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, default_clusters, kmeans, kmeans_work
+from curate.index.kmeans import default_clusters, kmeans, kmeans_work
+from curate.index.kmeans import memory as clustered_in
 from curate.index.prototypes import Kind, class_means, distances_to_own
-from curate.index.vectors import Metric, Placed
+from curate.index.vectors import BLOCK, Metric, Placed
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 from curate.topk import top_k
@@ -65,5 +66,6 @@ class Prototypes:
         return float(n * d) if self.kind == "supervised" else kmeans_work(n, d, self.clusters or default_clusters(n))
 
     def memory(self, n: int, d: int, k: int) -> int:
-        groups = max(1, self.clusters or default_clusters(n))
-        return 4 * d * (n if self.kind == "supervised" else 2 * min(n, A_CENTROID * groups)) + 48 * n
+        if self.kind == "supervised":
+            return 8 * d * (n + min(n, BLOCK)) + 48 * n  # where all are of one class
+        return clustered_in(n, d, self.clusters or default_clusters(n)) + 48 * n

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from curate.budget import check_budget
 from curate.errors import OptionError
-from curate.index.kmeans import A_CENTROID, kmeans, kmeans_work
+from curate.index.kmeans import kmeans, kmeans_work
+from curate.index.kmeans import memory as clustered_in
 from curate.index.neighbours import nearest_by_distance
 from curate.index.vectors import Metric, Placed, Vectors
 from curate.protocols import Pool, Rows
@@ -52,7 +53,7 @@ class Typicality:
 
     def memory(self, n: int, d: int, k: int) -> int:
         clusters = max(1, min(k, self.most_clusters))
-        return 8 * d * min(n, A_CENTROID * clusters) + 16 * d * min(n, 4 * n // clusters) + 40 * n
+        return clustered_in(n, d, clusters) + 16 * d * min(n, 4 * n // clusters) + 40 * n
 
 
 def typicality(vectors: Vectors | Placed, of: Rows, neighbours: int) -> NDArray[np.float64]:

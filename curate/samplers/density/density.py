@@ -13,7 +13,7 @@ from curate.budget import check_budget
 from curate.draws import gumbel_top_k
 from curate.errors import OptionError
 from curate.index import kept
-from curate.index.sketch import Kernel, Sketch, exact_density
+from curate.index.sketch import BLOCK, ROWS, Kernel, Sketch, exact_density
 from curate.index.vectors import Placed, typical_distance
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -73,14 +73,21 @@ class Density:
 
     def memory(self, n: int, d: int, k: int) -> int:
         copied = 4 * n * d if self.variant == "exact" else 0
-        return copied + 12 * (self.repeats or 256) * (1 << 16) + 40 * n
+        repeats, concat, bins = self._shape(n)
+        rows = 20 * min(n, ROWS) + 8 * min(n, BLOCK) * concat  # their bins, and the projections that these come from
+        return copied + repeats * (12 * bins + rows) + 48 * n
+
+    def _shape(self, n: int) -> tuple[int, int, int]:
+        """Hashes, how many are mixed into one, and bins of each."""
+        paper = self.variant == "paper"
+        concat = self.concat or (1 if paper else 6)
+        repeats = self.repeats or (1000 if paper else 256 if n < SMALL else 64)
+        return repeats, concat, 64 if concat == 1 else 1 << 16
 
     def _sketch(self, vectors: Placed, rng: KeyedRandom) -> Sketch:
         paper = self.variant == "paper"
         width = self.width or (1.0 if paper else OF_TYPICAL * typical_distance(vectors) or 1.0)
-        concat = self.concat or (1 if paper else 6)
-        repeats = self.repeats or (1000 if paper else 256 if len(vectors) < SMALL else 64)
-        bins = 64 if concat == 1 else 1 << 16
+        repeats, concat, bins = self._shape(len(vectors))
         return Sketch(vectors.shape[1], repeats, concat, bins, width, self.kernel, rng.seed)
 
 

@@ -75,7 +75,23 @@ def test_candidates_among_others_are_chosen_as_if_they_were_alone(spec):
 
 
 @pytest.mark.parametrize(
-    "spec", ["d2", "moderate", "moderate:centre=mean", "herding", "k_center", "k_center:trim=0.1", "facility_location", "dpp:window=5"]
+    "spec",
+    [
+        "d2",
+        "moderate",
+        "moderate:centre=mean",
+        "herding",
+        "k_center",
+        "k_center:trim=0.1",
+        "facility_location",
+        "dpp:window=5",
+        "kmeans",
+        "prototypes",
+        "prototypes:kind=supervised",
+        "hierarchical_kmeans:clusters=40+10",
+        "kmq",
+        "typicality",
+    ],
 )
 def test_no_more_memory_is_taken_than_is_said_beforehand(spec, tmp_path):
     n, d, k = 3000, 64, 40
