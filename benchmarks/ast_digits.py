@@ -8,6 +8,9 @@ from the same first weights and in the same orders, so that accuracies are compa
 the epochs. An expert's move is the distance between its weights after two epochs; its unevenness is the largest move over the mean one; a
 turn is the angle between two moves in a row; the slope is the mean length of an input gradient, which the penalty pulls to 1. Sets: ten a
 class, the MLP with fewer experts; it has no convolutions, so that `perturb` changes nothing here and is left out.
+Found: the clipped loss is what smooths: experts move 30 to 40 % less an epoch while it lasts, at no more than half a point. The penalty, in
+the official form, pulls slopes from .1 to 1, for which weights must grow: experts with it move more, and so do those with both. Measured by
+what it is for it pays none the less: sets are worse without either half. All on is as good as all off.
 """
 
 import argparse

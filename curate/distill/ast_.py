@@ -41,7 +41,7 @@ class AST(AbstractTrajectories):
     What smooths is the clipped loss: on digits experts move a third to two fifths less an epoch while it lasts, and lose under half a point
     (benchmarks/ast_digits.py). The penalty is the official code's to the letter (weight 2, the sum of logits, the length over channels at
     each place, less 1, squared): it pulls input gradients up from .1 to 1, for which weights must grow, and experts then move more and not
-    less. It is on because the authors' command has it on; `penalty=0` gives the smoother experts at a third of the cost.
+    less. Sets of ten digits a class are better for both all the same (by .7 and .4 points, +- .2): both are on, as the authors have it.
     """
 
     clip: bool = True
