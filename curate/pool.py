@@ -1,8 +1,10 @@
 """The candidates of a selection as arrays: what samplers are handed, and what they may rely on."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from curate.errors import ColumnError, InputError, did_you_mean
 from curate.protocols import Array, Keep, Pool, Rows, Sign
@@ -33,13 +35,22 @@ class ArrayPool:
         self._columns = columns
         self._index: Rows | None = None
 
+    @classmethod
+    def among(cls, columns: Mapping[str, Array], rows: Rows, *, keep: Keep = "high", hard_sign: Sign = 1) -> "ArrayPool":
+        """The pool of these rows of a source whose columns are `columns`, cut only when they are read."""
+        part = cls({}, rows=rows, keep=keep, hard_sign=hard_sign)
+        part._columns, part._index = columns, rows
+        return part
+
     def __getitem__(self, name: str) -> Array:
         """The column of that name, (n,) or (n, …); a ColumnError that lists what there is where it is missing."""
         if name not in self._columns:
             known = ", ".join(self._columns) or "none"
             raise ColumnError(f'No column named "{name}".{did_you_mean(name, self._columns)} Columns here: {known}.')
         column = self._columns[name]
-        return column if self._index is None else column[self._index]
+        if self._index is None:
+            return column
+        return column[self._index] if column.ndim == 1 else cast("Array", Cut(column, self._index))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,6 +61,39 @@ class ArrayPool:
         part._columns = self._columns
         part._index = index if self._index is None else self._index[index]
         return part
+
+
+class Cut(NDArrayOperatorsMixin):
+    """Some rows of a matrix, read as they are asked for: of a memory-mapped one no more is in memory than that.
+
+    Slices, lengths and shapes are an array's; whatever else one asks of it is asked of a copy.
+
+    >>> cut = Cut(np.arange(8).reshape(4, 2), np.array([1, 3]))
+    >>> len(cut), cut.shape, cut[1:].tolist(), (cut + 1).tolist(), cut.max()
+    (2, (2, 2), [[6, 7]], [[3, 4], [7, 8]], np.int64(7))
+    """
+
+    def __init__(self, column: Array, index: Rows) -> None:
+        self._column, self._index = column, index
+        self.shape, self.ndim, self.dtype = (len(index), *column.shape[1:]), column.ndim, column.dtype
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, at: Any) -> Any:
+        first, rest = (at[0], at[1:]) if isinstance(at, tuple) else (at, ())
+        return self._column[(self._index[first], *rest)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self._column[self._index], dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        return getattr(ufunc, method)(*(np.asarray(one) if isinstance(one, Cut) else one for one in inputs), **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(np.asarray(self), name)
 
 
 def known_column(pool: Pool, name: str) -> Array:

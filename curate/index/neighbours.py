@@ -44,6 +44,11 @@ def nearest_by_distance(vectors: Vectors | Placed, k: int, kind: Kind = "auto") 
     return rows, far
 
 
+def memory(n: int, d: int, k: int) -> int:
+    """Bytes at the peak of finding them: the index, a run of queries before and after they are moved, and their answers."""
+    return 4 * n * d + min(n, _QUERIES) * (8 * d + 40 * k) + 8 * n * k
+
+
 def _has_faiss(n: int, chosen: Plan, kind: Kind) -> bool:
     """Whether FAISS is installed; MissingExtraError where it is not and numpy will not do."""
     try:
@@ -90,14 +95,19 @@ def _parts(vectors: Placed, chosen: Plan, file: Path | None) -> list[Index]:
 
 
 def in_parts(vectors: NDArray[Any] | Placed, chosen: Plan, file: Path, rows: int) -> list[Index]:
-    """The index in files of `rows` rows each, made where they are not there and whole, mapped; one part is in memory at a time."""
+    """The index in files of `rows` rows each, made where they are not there and whole, mapped; one part is in memory at a time.
+
+    It is trained once; parts that were made before a kill say what it learned.
+    """
     paths = [file.with_name(f"{file.name}-{start // rows:03d}") for start in range(0, len(vectors), rows)]
     parts: list[Index] = []
     trained: Index | None = None
     for start, path in zip(range(0, len(vectors), rows), paths, strict=True):
         part = Index.open(path, chosen, mapped=True)
         if part is None:
-            trained = trained or Index.trained(vectors, chosen)
+            if trained is None:  # an index without rows is false
+                known = Index.open(paths[0], chosen) if parts else None
+                trained = known.emptied() if known is not None else Index.trained(vectors, chosen)
             made = trained.emptied()
             made.add(vectors, start, min(start + rows, len(vectors)))
             made.save(path)

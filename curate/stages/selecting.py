@@ -155,7 +155,7 @@ def prepare(data: Dataset, columns: Candidates, request: Request, progress: Prog
     rows, last, dropped = _without_gaps(rows, pool_columns, by, columns, request, progress)
     k = _feasible(k, len(rows) + len(last), sampler)
     whole = len(rows) == len(data)
-    pool = ArrayPool({n: c if whole else c[rows] for n, c in pool_columns.items()}, rows=rows, keep=keep, hard_sign=sign)
+    pool = (ArrayPool if whole else ArrayPool.among)(pool_columns, rows=rows, keep=keep, hard_sign=sign)
     ready = Prepared(plugin, sampler, keep, used, pool_columns, pool, last, k, dropped, nowhere, None)
     return replace(ready, needed=_fits(ready, data, request))
 

@@ -70,3 +70,23 @@ def test_an_index_in_files_answers_as_the_whole_and_a_cut_file_is_made_anew(tmp_
         np.testing.assert_array_equal(np.sort(found), np.sort(whole))
         part = tmp_path / "index-001"
         part.write_bytes(part.read_bytes()[:-100])
+
+
+def test_an_index_in_files_is_trained_once_and_not_again_after_a_kill(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    x = np.random.default_rng(3).normal(size=(3000, 8)).astype(np.float32)
+    chosen, trainings, train = plan(*x.shape, "ivf"), [], Index.trained
+
+    def counted(*given):
+        trainings.append(1)
+        return train(*given)
+
+    monkeypatch.setattr(Index, "trained", counted)
+    in_parts(x, chosen, tmp_path / "index", 1100)
+    bytes_before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    for name in ("index-001", "index-002"):
+        (tmp_path / name).unlink()
+    in_parts(x, chosen, tmp_path / "index", 1100)
+
+    assert len(trainings) == 1
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == bytes_before

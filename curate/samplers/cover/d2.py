@@ -5,6 +5,7 @@ adymaharana/d2pruning.
 """
 
 import heapq
+from array import array
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.graph import graph_of
 from curate.index.indexes import Kind, search_work
+from curate.index.neighbours import memory as found_in
 from curate.index.vectors import Metric, Placed, Vectors
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
@@ -27,8 +29,8 @@ class D2:
     are negative, lifted so that the lowest is 0. Forward: v_i = s_i + Σ_j exp(-d_ij)·s_j over the `neighbours` nearest rows. Then, again
     and again, the largest v is picked and its neighbours lose exp(-gamma·d_ij) of it. `neighbours=5, gamma=0.1` are the code's for CIFAR
     and ImageNet; it drops the 40 % likeliest mislabelled first, which is --where here. A v at 0 or below takes nothing from anyone; in the
-    code it gives. Once no v is above 0 the rest are drawn at random. Cost: the neighbours, then a heap; memory 24·neighbours bytes a row
-    beside the vectors.
+    code it gives. Once no v is above 0 the rest are drawn at random. Cost: the neighbours, then a heap; memory the index and
+    the queries, 12·d bytes a row up to 65,536 rows and 4·d beyond, then 40·neighbours + 160 bytes a row.
     """
 
     requires = ("embedding", "score")
@@ -56,7 +58,7 @@ class D2:
         return search_work(n, d, self.index) + n * self.neighbours * float(np.log2(n + 1))
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * n * d + 24 * n * self.neighbours + 120 * n
+        return found_in(n, d, self.neighbours) + 40 * n * self.neighbours + 160 * n
 
 
 def passed_forward(score: NDArray[np.float64], near: NDArray[np.integer], distance: Vectors) -> NDArray[np.float64]:
@@ -71,9 +73,7 @@ def pick(value: NDArray[np.float64], near: NDArray[np.integer], distance: Vector
 
     v only falls, so an entry of the heap that is out of date is too high and comes up in time to be put right.
     """
-    left = value.tolist()
-    share = np.exp(-gamma * distance).tolist()
-    rows = near.tolist()
+    left = array("d", value.astype(np.float64).tobytes())
     heap = [(-v, row) for row, v in enumerate(left)]
     heapq.heapify(heap)
     picked: list[int] = []
@@ -87,7 +87,7 @@ def pick(value: NDArray[np.float64], near: NDArray[np.integer], distance: Vector
         else:
             heapq.heappop(heap)
             picked.append(row)
-            for other, part in zip(rows[row], share[row], strict=True):
+            for other, part in zip(near[row].tolist(), np.exp(-gamma * distance[row]).tolist(), strict=True):
                 if other >= 0:
                     left[other] -= part * mine
     return np.array(picked, np.int64)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curate.budget import check_budget
 from curate.draws import filled
 from curate.errors import OptionError
-from curate.index.vectors import Metric, Vectors, centred, placed, squared_norms, typical_distance
+from curate.index.vectors import BLOCK, Metric, Vectors, centred, placed, squared_norms, typical_distance
 from curate.pool import wanted_score
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -70,7 +70,7 @@ class DPP:
         return float(n * k * (d + min(k, 4 * (self.window or k))))
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 8 * n * d + 8 * n * min(k, self.window or k) + 40 * n
+        return 8 * (n + min(n, BLOCK)) * d + 8 * n * min(k, self.window or k) + 60 * n
 
 
 class _Radial:

@@ -15,6 +15,7 @@ from curate.draws import filled
 from curate.errors import OptionError
 from curate.index.graph import graph_of
 from curate.index.indexes import Kind, search_work
+from curate.index.neighbours import memory as found_in
 from curate.index.vectors import BLOCK, Placed, Vectors, squared_norms
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
@@ -84,7 +85,9 @@ class FacilityLocation:
         return search_work(n, d, self.index) + 5000 * n * self.neighbours  # a pick looks at neighbours here and there in memory
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 4 * n * d + (4 * EXACT * d if self._is_few(n, k) else 60 * n * self.neighbours)
+        if self._is_few(n, k):
+            return 4 * (n + min(n, EXACT)) * d + 4 * (_BLOCK + 3 * _AT_ONCE) * min(n, EXACT) + 40 * n
+        return max(found_in(n, d, self.neighbours), 4 * n * d + 60 * n * self.neighbours)
 
     def _is_few(self, n: int, k: int) -> bool:
         return FEW * self.neighbours * k < n

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.budget import check_budget
-from curate.index.vectors import Vectors, as_vectors, unit
+from curate.index.vectors import BLOCK, Vectors, as_vectors, unit
 from curate.protocols import Pool, Rows
 from curate.rng import KeyedRandom
 
@@ -40,7 +40,7 @@ class Herding:
         return float(n * d * k)
 
     def memory(self, n: int, d: int, k: int) -> int:
-        return 4 * n * d + 48 * n
+        return 4 * n * d + 16 * min(n, BLOCK) * d + 48 * n
 
 
 def herd(vectors: Vectors, k: int) -> Rows:
@@ -50,7 +50,7 @@ def herd(vectors: Vectors, k: int) -> Rows:
     [1, 0]
     """
     mean = vectors.mean(axis=0, dtype=np.float64)
-    return _greedy(vectors, k, 0, np.asarray(vectors @ mean, np.float64), mean)
+    return _greedy(vectors, k, 0, _products(vectors, mean), mean)
 
 
 def match_mean(vectors: Vectors, k: int) -> Rows:
@@ -61,7 +61,13 @@ def match_mean(vectors: Vectors, k: int) -> Rows:
     """
     mean = vectors.mean(axis=0, dtype=np.float64)
     norms = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
-    return _greedy(vectors, k, norms, np.asarray(vectors @ mean, np.float64), mean)
+    return _greedy(vectors, k, norms, _products(vectors, mean), mean)
+
+
+def _products(vectors: Vectors, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row's with the mean in float64, (n,), of which a block of rows is made at a time."""
+    blocks = (vectors[start : start + BLOCK] @ mean for start in range(0, len(vectors), BLOCK))
+    return np.concatenate([np.empty(0), *blocks])
 
 
 def _greedy(vectors: Vectors, k: int, norms: NDArray[np.float64] | int, to_mean: NDArray[np.float64], mean: NDArray[np.float64]) -> Rows:

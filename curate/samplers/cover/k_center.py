@@ -86,7 +86,7 @@ class KCenter:
     def memory(self, n: int, d: int, k: int) -> int:
         run = -(-n // self.parts)
         most = run if self.parts == 1 else max(run, min(n, self.parts * k))
-        return 4 * most * d * (3 if self.trim else 2) + 24 * n
+        return 4 * most * d * (3 if self.trim else 2) + 8 * min(most, _BLOCK) * (d + _MANY) + 24 * n
 
 
 def farthest_first(vectors: Vectors, k: int, start: int) -> Rows:

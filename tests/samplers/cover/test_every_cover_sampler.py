@@ -1,5 +1,7 @@
 """What every sampler of vectors promises."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,36 @@ def test_odd_vectors_are_placed(spec, vectors):
         picked, weights = plugins.parse("samplers", spec).build().select(pool, k, KeyedRandom(0, "x"))
 
         assert len(set(picked.tolist())) == len(weights) == k
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if not spec.startswith("density:")])
+def test_candidates_among_others_are_chosen_as_if_they_were_alone(spec):
+    rng = np.random.default_rng(0)
+    columns = {"embedding": rng.normal(size=(60, 4)).astype(np.float32), "score": rng.random(60), "label": rng.integers(0, 3, 60)}
+    index = np.flatnonzero(rng.random(60) < 0.6)
+    sampler = plugins.parse("samplers", spec).build()
+
+    among, weights = sampler.select(ArrayPool(columns).subset(index), 12, KeyedRandom(0, "x"))
+    alone, others = sampler.select(ArrayPool({name: c[index] for name, c in columns.items()}, rows=index), 12, KeyedRandom(0, "x"))
+
+    np.testing.assert_array_equal(among, alone)
+    np.testing.assert_array_equal(weights, others)
+
+
+@pytest.mark.parametrize(
+    "spec", ["d2", "moderate", "moderate:centre=mean", "herding", "k_center", "k_center:trim=0.1", "facility_location", "dpp:window=5"]
+)
+def test_no_more_memory_is_taken_than_is_said_beforehand(spec, tmp_path):
+    n, d, k = 3000, 64, 40
+    np.save(tmp_path / "vectors.npy", np.random.default_rng(0).normal(size=(n, d)).astype(np.float32))
+    sampler = plugins.parse("samplers", spec).build()
+    columns = {"score": np.linspace(0, 1, n), "label": np.arange(n) % 2}
+    pool = ArrayPool({"embedding": np.load(tmp_path / "vectors.npy", mmap_mode="r"), **columns})
+
+    sampler.select(pool.subset(np.arange(300)), 30, KeyedRandom(0, "x"))  # imports
+    tracemalloc.start()  # of numpy and of Python: FAISS holds the vectors once more at most
+    sampler.select(pool, k, KeyedRandom(0, "x"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak <= sampler.memory(n, d, k)
