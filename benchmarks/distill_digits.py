@@ -6,9 +6,11 @@
 The digits that come with scikit-learn: 1,000 rows to learn from, 597 to test on. One expert run serves all. The presets were set on another
 split of these rows, number 1, and `train_scale` on 200 of the learning rows and the 200 that are neither (and on Fashion-MNIST, likewise);
 the table is of split 2. Networks on real rows train at the rate of four that is best on the latter 200, on distilled ones as the set says.
+With --dir what is made is kept there: run again, it goes on.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from curate.disk import write_whole
 from curate.distill.datm import DATM, mean_logits
 from curate.distill.experts import obtain
 from curate.distill.images import Images
@@ -41,6 +44,7 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, nargs="+", default=(1, 10, 50))
     parser.add_argument("--networks", type=int, default=NETWORKS)
     parser.add_argument("--sets", type=int, default=1, help="each with experts of its own")
+    parser.add_argument("--dir", type=Path, default=None, help="where experts, sets and accuracies are kept; else nowhere")
     arguments = parser.parse_args()
     out, networks = arguments.out, arguments.networks
     torch.set_num_threads(1)
@@ -51,7 +55,7 @@ def main() -> None:
         "",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        data, test, labels = digits(Path(folder))
+        data, test, labels = digits(arguments.dir or Path(folder))
         for ipc in arguments.ipc:
             lines += table(data, Judged(test, labels, *held_out(data), networks), ipc, arguments.sets)
             print("\n".join(lines), flush=True)
@@ -76,10 +80,10 @@ class Judged:
     def accuracies(self, images: Tensor, known: Tensor, training: Training, seed: int) -> list[float]:
         return accuracies(images, known, training, self.test, self.labels, seed=seed, networks=self.networks)
 
-    def best(self, images: Tensor, known: Tensor, training: Training) -> Training:
-        """At the rate that does best on the rows that choose."""
+    def best(self, images: Tensor, known: Tensor, training: Training) -> float:
+        """The rate that does best on the rows that choose."""
         tried = [replace(training, lr=lr) for lr in RATES]
-        return max(tried, key=lambda one: np.mean(accuracies(images, known, one, self.held, self.held_labels, seed=50_000)))
+        return max(tried, key=lambda one: np.mean(accuracies(images, known, one, self.held, self.held_labels, seed=50_000))).lr
 
 
 def table(data: Images, judged: Judged, ipc: int, sets: int) -> list[str]:
@@ -88,21 +92,26 @@ def table(data: Images, judged: Judged, ipc: int, sets: int) -> list[str]:
     network = method._network(data)
     ours: list[float] = []
     for number in range(sets):
-        home, seed = set_of(data, number), SPLIT + 1000 * number
-        start_of_set = time.process_time()
+        home, seed = folder_of(data, f"experts-{number}"), SPLIT + 1000 * number
+        started = time.process_time()
         experts = obtain(home, network, method._architecture(data), method.recipe(), method.experts, method.epochs, KeyedRandom(seed))
-        training = time.process_time() - start_of_set
-        found, seconds = distilled(method, home, ipc, seed)
-        ours += judged.of(found, data)
+        training = kept(home, "seconds", lambda started=started: time.process_time() - started)
+        found, seconds = distilled(method, folder_of(data, f"{ipc}-preset-{number}", home), ipc, seed)
+        ours += kept(folder_of(data, f"{ipc}-preset-{number}"), f"{judged.networks}", lambda found=found: judged.of(found, data))
     hard, soft = [], []
     for into, taught in ((hard, False), (soft, True)):
-        recipe = None
+        home = folder_of(data, f"{ipc}-{'taught' if taught else 'hard'}")
         for draw in range(DRAWS):
             rows = random_real(data, ipc, KeyedRandom(draw, "random"))
             images, classes = data.images[rows], data.labels[rows]
             known = torch.softmax(mean_logits(images, classes, network, experts), 1) if taught else torch.eye(10)[classes]
-            recipe = recipe or judged.best(images, known, found.training)
-            into += judged.accuracies(images, known, recipe, 100 * draw)
+            lr = kept(home, "rate", lambda images=images, known=known: judged.best(images, known, found.training))  # by the first draw
+            recipe = replace(found.training, lr=lr)
+            into += kept(
+                home,
+                f"{judged.networks}-{draw}",
+                lambda images=images, known=known, recipe=recipe, draw=draw: judged.accuracies(images, known, recipe, 100 * draw),
+            )
     loss = np.array(found.history["loss"])
     lines = [
         f"{ipc} a class: matching loss {loss[:10].mean():.3f} -> {loss[-10:].mean():.3f}, rate {method.rate} -> {found.rate:.3f}, "
@@ -112,21 +121,33 @@ def table(data: Images, judged: Judged, ipc: int, sets: int) -> list[str]:
         row("DATM", ours) + f"   {gap(ours, hard):.1f} standard errors above random, {gap(ours, soft):.1f} above random with soft labels",
     ]
     for name, window in (("early", EARLY), ("late", LATE)):
-        other, _ = distilled(replace(method, window=window), set_of(data, 0), ipc)
-        lines.append(row(f"DATM, {name} window {window[0]}+{window[1]}", judged.of(other, data)))
+        home = folder_of(data, f"{ipc}-{name}", folder_of(data, "experts-0"))
+        other, _ = distilled(replace(method, window=window), home, ipc)
+        values = kept(home, f"{judged.networks}", lambda other=other: judged.of(other, data))
+        lines.append(row(f"DATM, {name} window {window[0]}+{window[1]}", values))
     return [*lines, f"  all of this: {time.process_time() - start:.0f} s", ""]
 
 
-def set_of(data: Images, number: int) -> Images:
-    home = data.folder / f"set-{number}"
-    home.mkdir(exist_ok=True)
-    return replace(data, folder=home)
+def folder_of(data: Images, name: str, experts: Images | None = None) -> Images:
+    """With a folder of its own, and the experts of another."""
+    folder = data.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return replace(data, folder=folder, runs=None if experts is None else experts.folder)
+
+
+def kept(home: Images, name: str, work):
+    """What `work` gives, which is done once a folder and name."""
+    file = home.folder / f"{name}.json"
+    if not file.is_file():
+        made = json.dumps(work())
+        write_whole(file, lambda path: path.write_text(made))
+    return json.loads(file.read_text())
 
 
 def distilled(method: DATM, data: Images, ipc: int, seed: int = SPLIT) -> tuple[Distilled, float]:
-    (data.folder / "matching.safetensors").unlink(missing_ok=True)
     start = time.process_time()
-    return method.distill(data, ipc, KeyedRandom(seed)), time.process_time() - start
+    made = method.distill(data, ipc, KeyedRandom(seed))
+    return made, kept(data, "seconds", lambda: time.process_time() - start)
 
 
 def digits(folder: Path) -> tuple[Images, Tensor, Tensor]:
