@@ -49,6 +49,8 @@ class Plugin:
     @classmethod
     def of(cls, room: Room, instance: Any) -> "Plugin":
         """The plug-in that an instance stands for, under its listed name where it has one."""
+        if isinstance(instance, type):
+            raise UsageError(f"{instance.__name__} is a class; an instance is expected, {instance.__name__}(), or its name as text.")
         kind = type(instance)
         target = f"{kind.__module__}:{kind.__name__}"
         listed = next((m.name for m in methods(room).values() if m.target == target), None)

@@ -343,7 +343,7 @@ def audit_lines(about: Mapping[str, Any], page: str) -> str:
     """A line a check, and the commands that follow."""
     from curate.stages.audit.findings import KINDS
 
-    lines = [f"{about['rows']:,} rows"]
+    lines = [f"{about['rows']:,} rows"] if about["rows"] != 1 else ["1 row"]
     for kind in KINDS:
         name = kind.replace("_", " ")
         if kind in about["found"]:
@@ -355,12 +355,15 @@ def audit_lines(about: Mapping[str, Any], page: str) -> str:
     classes = about.get("classes", {})
     if classes:
         low, *_, high = sorted([*classes, *classes], key=lambda name: (classes[name], name))  # twice: there may be one
-        lines.append(f"  {len(classes)} classes, {classes[low]:,} ({low}) to {classes[high]:,} ({high}) rows")
+        between = f"{len(classes)} classes, {classes[low]:,} ({low}) to {classes[high]:,} ({high}) rows"
+        lines.append(f"  {between}" if len(classes) > 1 else f'  every label is "{low}"')
     lines += ["", f"page: {page}"]
     if about.get("doubted_labels"):
         lines.append(f"beside it: label_issues.csv, {about['doubted_labels']:,} doubted labels, the likeliest errors first")
     for step in about["next"]:
         lines += ["", f"{step['why']}:", f"  {step['command']}"]
+    if not about["next"]:
+        lines += ["", "Nothing would be left to train on." if about["left"] == 0 else "Nothing was found that should go."]
     return "\n".join(lines)
 
 

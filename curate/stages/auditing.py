@@ -1,7 +1,6 @@
 """`curate audit`: everything that can be checked without training a network, one page, and the commands that follow."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,15 +24,17 @@ from curate.scores import Scores, describe_dataset
 from curate.stages import embedding, reporting, scoring, shards
 from curate.stages.audit import labels as label_checks
 from curate.stages.audit import leaks
-from curate.stages.audit.findings import DROPPED, Audit, Mask
+from curate.stages.audit.findings import DROPPED, FINDINGS, Audit, Mask
+from curate.stages.audit.following import next_steps
 from curate.stages.audit.labels import LabelCheck
 from curate.stages.audit.oddities import odd_rows, robust_z
 from curate.store import Store, differences, writing
 
-FINDINGS, ISSUES, PAGE, SUMMARY = "findings.parquet", "label_issues.csv", "report.html", "audit.json"
+ISSUES, PAGE, SUMMARY = "label_issues.csv", "report.html", "audit.json"
 TABLE: Final = "."
 SHAPLEY: Final = f"knn_shapley:truncate={WIDTH}"  # as many neighbours as the graph has for the other checks
-OUTLYING: Final = 3.0  # robust deviations of the mean distance to the neighbours
+OUTLYING: Final = 3.0  # robust deviations of the logarithm of the mean distance to the neighbours
+LOOKED_AT: Final = 100_000  # rows by which a column is judged to be a label
 TEXTS: Final = ("text", "text_pair", "chat")
 
 
@@ -75,7 +76,8 @@ def _open(folder: Path, data: Dataset, job: dict[str, Any]) -> Store:
         return Store.create(folder, "audit", dataset=describe_dataset(data), job=job, settled={})
     store = Store.open(folder)
     if store.kind != "audit" or store.dataset["fingerprint"] != data.fingerprint:
-        raise OtherJobError(f'"{folder}" holds a {store.kind} of another dataset or kind. Use another --out, or --overwrite.')
+        held = "an audit of another dataset" if store.kind == "audit" else f"{store.kind}, not an audit"
+        raise OtherJobError(f'"{folder}" holds {held}. Use another --out, or --overwrite.')
     if store.dataset != describe_dataset(data):
         raise OtherJobError(
             f'"{folder}" holds an audit with other columns ({differences(store.dataset, describe_dataset(data))}). Use another --out.'
@@ -113,11 +115,12 @@ class _Checks:
         self._balance()
         self._leaks()
         made = Audit(len(self.data), self.found, self.skipped, self.first, self.notes, self.facts)
+        self.facts["left"] = int((~made.any_of(DROPPED)).sum())
         if checked is not None:
             made = replace(made, probabilities=checked.probabilities, issues=checked.issues)
         if of_sets is not None:
             made = replace(made, set_issues=of_sets)
-        return replace(made, commands=_commands(made, self.data, source, self.folder, self.test is not None))
+        return replace(made, commands=next_steps(made, source, self.folder))
 
     def _embed(self) -> None:
         self.embeddings: Embeddings = embedding.embed(
@@ -138,8 +141,9 @@ class _Checks:
                 bar.advance(len(self.data))
         else:
             self.skipped["outlier"] = (
-                f"{placed} rows have a vector; more than {label_checks.NEIGHBOURS} are needed to say who lies far from whom"
+                f"rows with a vector: {placed}; more than {label_checks.NEIGHBOURS} are needed to say who lies far from whom"
             )
+            self.skipped.setdefault("label_issue", self.skipped["outlier"].replace("who lies far from whom", "which labels are odd"))
 
     def _score(self) -> None:
         """Scores that later commands may use, in a store of their own."""
@@ -196,9 +200,10 @@ class _Checks:
 
         assert self.graph is not None, "asked for only with a graph"
         self.typical = typical_distance(np.ascontiguousarray(self.matrix[~self.found["empty"]], np.float32))
-        row, place = np.nonzero(self.graph.distance <= leaks.SAME_PLACE * self.typical)
+        self.same = leaks.same_place(self.graph.distance[:, 0], self.typical, self.matrix.shape[1])
+        row, place = np.nonzero(self.graph.distance <= self.same)
         group = components([(row.astype(np.int64), self.graph.rows[row, place].astype(np.int64))], len(self.data))
-        self.notes["near_duplicate"] = f"within {leaks.SAME_PLACE:.0%} of the typical distance"
+        self.notes["near_duplicate"] = f"within {self.same / self.typical if self.typical else 0:.2g} of the typical distance"
         return group != np.arange(len(group)), group
 
     def _note_conflicts(self, group: NDArray[np.int64]) -> None:
@@ -216,7 +221,7 @@ class _Checks:
             return
         distance = self.scores["typicality.distance"].astype(np.float64)
         known = np.flatnonzero(np.isfinite(distance) & (distance > 0))
-        z = robust_z(distance[known])
+        z = robust_z(np.log(distance[known]))  # of distances as they are the upper tail is long without any outlier
         self._mark("outlier", known[z > OUTLYING])
         self.first["outlier"] = known[np.argsort(-z, kind="stable")]
 
@@ -225,7 +230,8 @@ class _Checks:
             return None
         classes, known = len(self.data.label_names), int((self.labels[~self.found["empty"]] >= 0).sum())
         if known < label_checks.FEWEST or classes < 2 or classes > known // 5:
-            self.skipped["label_issue"] = f"{known:,} labelled rows in {classes:,} classes are too few to learn from"
+            few = f"{known:,} labelled rows in {classes:,} classes are too few to learn from"
+            self.skipped["label_issue"] = few if classes > 1 else "all labels are the same, so none can be told to be another"
             return None
         with self.progress.task("linear probe", len(self.data)) as bar:
             checked = label_checks.check_labels(self.matrix, self.labels, classes, self.graph, self.seed, self.scores["knn_shapley"])
@@ -288,7 +294,7 @@ class _Checks:
                 ours, theirs = ours | more, theirs | others
             elif self.graph is not None:
                 there = embedding.encode_like(self.embeddings, self.test, self.encoder, self.device)
-                more, others = leaks.near_vectors(self.matrix, there, self.typical)
+                more, others = leaks.near_vectors(self.matrix, there, self.same)
                 ours, theirs = ours | more, theirs | others
             bar.advance(len(self.data))
         self.found["leak"] = ours
@@ -320,7 +326,7 @@ class _Checks:
 
 def _labels(data: Dataset, skipped: dict[str, str]) -> NDArray[np.int64] | None:
     if data.label is None:
-        skipped["label_issue"] = "no label column: name one with --label COLUMN"
+        skipped["label_issue"] = "no label column: name one with --label COLUMN" + _maybe(data)
         return None
     try:
         return data.labels if not data.has_label_sets or not data.label_sets.names else None
@@ -329,48 +335,18 @@ def _labels(data: Dataset, skipped: dict[str, str]) -> NDArray[np.int64] | None:
         return None
 
 
-def _commands(found: Audit, data: Dataset, source: str, folder: Path, has_test: bool) -> list[tuple[str, str]]:
-    """What to do next, each with what it will keep; names are those of the columns in findings.parquet."""
-    counts = found.counts()
-    gone = [kind for kind in DROPPED if counts.get(kind)]
-    made, kept = [], len(data)
-    table, clean = folder / FINDINGS, shlex.quote(f"{folder}-clean")
-    if gone:
-        kept = int((~found.any_of(gone)).sum())
-        made.append((f"keep {kept:,} of {len(data):,} rows: no {_words(gone)}", _select(source, table, gone, clean)))
-    if counts.get("label_issue"):
-        both = [*gone, "label_issue"]
-        left = int((~found.any_of(both)).sum())
-        why = f"keep {left:,} of {len(data):,}: without the {counts['label_issue']:,} doubtful labels too (look at the page first)"
-        made.append((why, _select(source, table, both, shlex.quote(f"{folder}-strict"))))
-    if found.probabilities is not None:
-        trained = shlex.quote(f"{folder}-dynamics")
-        listed = f"-o {shlex.quote(f'{folder}-labels.html')} --issues {shlex.quote(f'{folder}-labels.csv')}"
-        made += [
-            (
-                "ask a trained model about the labels as well",
-                f"curate score {source} --scorer aum --scorer datamap --scorer confident --out {trained}",
-            ),
-            ("and list what it doubts", f"curate report {trained} --data {source} {listed}"),
-        ]
-    if gone and found.probabilities is not None:
-        made.append(
-            (
-                f"whether {kept:,} rows train as well as all {len(data):,}",
-                f"curate compare {source} {clean} --out {shlex.quote(f'{folder}-compared')}",
-            )
-        )
-    return made
-
-
-def _select(source: str, table: Path, kinds: Sequence[str], out: str) -> str:
-    where = " and ".join(f"{kind} == 0" for kind in kinds)
-    return f'curate select {source} --scores {shlex.quote(str(table))} --where "{where}" --out {out}'
-
-
-def _words(kinds: Sequence[str]) -> str:
-    named = {"empty": "empty rows", "exact_duplicate": "copies", "near_duplicate": "near copies", "leak": "rows of the test set"}
-    return ", ".join(named[kind] for kind in kinds)
+def _maybe(data: Dataset) -> str:
+    """Which columns might be labels: words or whole numbers, few of them."""
+    fit = []
+    for name in data.schema:
+        if name in data.inputs or name == data.id:
+            continue
+        column = data.column(name)
+        if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type) or pa.types.is_string(column.type):
+            values = len(column.slice(0, LOOKED_AT).unique())
+            if 2 <= values <= min(100, len(data) // 5):
+                fit.append(f'"{name}" has {values} values')
+    return f" ({', '.join(fit[:3])})" if fit else ""
 
 
 def _write(store: Store, data: Dataset, found: Audit, scores: Scores, progress: Progress) -> None:

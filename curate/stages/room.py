@@ -3,8 +3,11 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Final
 
 from curate.errors import DoesNotFitError
+
+LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of control groups, version 2 and 1
 
 
 def require_room(folder: Path, need: float) -> None:
@@ -38,8 +41,10 @@ def memory_of(device: str) -> int | None:
 
 
 def physical_memory() -> int | None:
-    """Bytes of memory, or None where the system does not say."""
+    """Bytes of memory, of a container those that it is allowed, or None where the system does not say."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+    allowed = [Path(file).read_text().strip() for file in LIMITS if Path(file).is_file()]
+    return min([total, *(int(text) for text in allowed if text.isdecimal())])  # "max" where there is no limit

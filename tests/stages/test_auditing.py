@@ -215,3 +215,59 @@ def test_a_test_set_of_short_texts_shares_no_passage(tmp_path):
     found = auditing.audit(curate.load(table), test=curate.load(pa.table({"text": ["go home", "stay"]})), out=tmp_path / "a")
 
     assert "passage" not in found.found and "8 words" in found.skipped["passage"]
+
+
+def audited(tmp_path, table, **options):
+    pq.write_table(pa.table(table), tmp_path / "data.parquet")
+    return auditing.audit(curate.load(tmp_path / "data.parquet", **options), out=tmp_path / "a", source="data.parquet")
+
+
+HEADLINES = [
+    f"{who} {does} the {what} in spring number {i}"
+    for i, (who, does, what) in enumerate([("she", "paints", "old house"), ("he", "sells", "red car"), ("a dog", "eats", "long bone")] * 20)
+]
+
+
+def test_a_set_with_nothing_to_leave_out_is_told_so_and_what_may_follow(tmp_path):
+    rng = np.random.default_rng(0)
+    words = [" ".join(rng.choice([f"word{i}" for i in range(400)], 12)) for _ in range(60)]
+
+    found = audited(tmp_path, {"text": words})
+
+    assert not found.any_of(["empty", "exact_duplicate", "near_duplicate"]).any()
+    why, command = found.commands[-1]
+    assert "nothing has to go" in why and "--sampler facility_location --budget 50%" in command
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_row_or_two_are_audited_without_a_warning_and_what_needs_more_is_said(tmp_path, rows):
+    found = audited(tmp_path, {"text": HEADLINES[:rows], "label": [0, 1][:rows]})
+
+    assert found.skipped["outlier"].startswith(f"rows with a vector: {rows}; ") and "label_issue" in found.skipped
+
+
+def test_where_every_row_must_go_no_command_is_printed(tmp_path):
+    pq.write_table(pa.table({"text": HEADLINES}), tmp_path / "data.parquet")
+    arguments = ["audit", str(tmp_path / "data.parquet"), "--test", str(tmp_path / "data.parquet"), "--out", str(tmp_path / "a")]
+
+    shown = CliRunner().invoke(cli, arguments, catch_exceptions=False).output
+
+    assert "60 of the 60 test rows" in shown and "Nothing would be left to train on." in shown and "curate select" not in shown
+
+
+def test_columns_that_may_be_labels_are_named(tmp_path):
+    found = audited(tmp_path, {"text": HEADLINES, "is_old": [i % 3 for i in range(60)], "key": [f"k{i}" for i in range(60)]})
+
+    assert found.skipped["label_issue"].endswith('name one with --label COLUMN ("is_old" has 3 values)')
+
+
+def test_rows_of_two_numbers_that_lie_close_by_chance_are_no_copies_and_copies_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    x[:10] = x[200:210] + 1e-6
+
+    found = audited(tmp_path, {"a": x[:, 0], "b": x[:, 1], "label": np.arange(400) % 2}, label="label")
+
+    copies = set(np.flatnonzero(found.found["near_duplicate"]).tolist())
+    assert set(range(200, 210)) <= copies and len(copies) <= 13  # one in a thousand lies so close by chance
+    assert found.found["outlier"].mean() < 0.05

@@ -43,6 +43,15 @@ def choose(spec, data, budget=6, **options):
     return curate.select(data, sampler=spec, budget=budget, **by, **options)
 
 
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Data of 33 rows, and stores of their vectors in 1, 3 and 17 shards, the last of one row."""
+    data, place = curate.load(table(vectors(33))), tmp_path_factory.mktemp("cut")
+    made = [curate.embed(data, out=place / str(rows), shard_rows=rows) for rows in (33, 16, 2)]
+    assert [len(one.store.files("embeddings")) for one in made] == [1, 3, 17]
+    return data, *(one.path for one in made)
+
+
 ODD = {
     "one row": vectors(1),
     "two rows": vectors(2),
@@ -67,6 +76,16 @@ def test_odd_vectors_are_chosen_among(spec, case):
     for k in {1, min(6, len(data)), len(data)}:
         rows = choose(spec, data, k).rows
         assert len(set(rows.tolist())) == k and rows.max() < len(data)
+
+
+@pytest.mark.parametrize("spec", OF_VECTORS)
+def test_how_the_store_of_vectors_was_cut_changes_no_pick(spec, stores):
+    data, whole, *cut = stores
+
+    expected = choose(spec, data, embeddings=whole)
+    for store in cut:
+        found = choose(spec, data, embeddings=store)
+        assert found.table.equals(expected.table)
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])

@@ -5,6 +5,7 @@ import pytest
 
 import curate
 from curate.errors import DoesNotFitError, OptionError, UsageError
+from curate.stages import room
 from curate.stages.narrowing import memory_needed, narrowed, require_memory
 
 N = 60
@@ -86,3 +87,13 @@ def test_what_cannot_fit_is_refused_before_the_work():
 
 def test_a_selection_says_what_its_sampler_needs(places):
     assert choose(places, sampler="dpp", by=None, keep=None).report["memory_needed"] > 8 * N * 10
+
+
+@pytest.mark.parametrize(("text", "expected"), [("4096\n", 4096), ("max\n", None), ("9223372036854771712\n", None)])
+def test_the_memory_of_a_container_is_what_it_is_allowed(tmp_path, monkeypatch, text, expected):
+    monkeypatch.setattr(room, "LIMITS", ())
+    machine = room.physical_memory()
+    (tmp_path / "limit").write_text(text)
+    monkeypatch.setattr(room, "LIMITS", (str(tmp_path / "limit"), str(tmp_path / "none")))
+
+    assert room.physical_memory() == (expected or machine)

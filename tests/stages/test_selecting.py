@@ -62,3 +62,8 @@ def test_a_band_of_perplexity_is_cut_within_each_source(keep, kept):
     for source in (0, 1):
         rank = np.argsort(np.argsort(table["perplexity"][source::2]))
         assert sorted(rank[chosen[chosen % 2 == source] // 2]) == list(range(*kept))
+
+
+def test_a_class_in_place_of_a_sampler_is_told_what_is_expected():
+    with pytest.raises(UsageError, match=r"KCenter is a class; an instance is expected, KCenter\(\)"):
+        curate.select(np.ones((9, 2), np.float32), sampler=curate.samplers.KCenter, budget=3)

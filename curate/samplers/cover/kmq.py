@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate.budget import check_budget
 from curate.budget import proportional as in_proportion
 from curate.draws import best_per_bin
+from curate.embeddings import Embeddings
 from curate.errors import OptionError
 from curate.index.kmeans import A_CENTROID, kmeans, kmeans_work
 from curate.index.vectors import Metric, Placed
@@ -64,7 +65,8 @@ class Refinement:
         while not rounds.is_finished:
             rows = rounds.draw()          # the new rows; rounds.rows are all of them
             ...                           # train on rounds.rows
-            rounds.learn(signal)          # one number a new row: its score under the reference minus that of what the model says
+            rounds.learn(signal)          # one number a new row: its score under the reference minus that of what the model says;
+                                          # or rounds.learn_clusters(signal), one number a cluster
 
     Round r draws its part of k. Budgets of clusters are in proportion to their weights, at first their sizes; a cluster that has no more
     rows passes its part on. After a round a cluster's signal s is the mean over its new rows, and w ← s·w, normalised (`update=paper`), or
@@ -75,7 +77,7 @@ class Refinement:
 
     def __init__(
         self,
-        vectors: Array,
+        vectors: Array | Embeddings,
         quality: Array,
         *,
         k: int,
@@ -86,20 +88,23 @@ class Refinement:
         metric: Metric = "cosine",
         seed: int = 0,
     ) -> None:
-        check_budget(k, len(vectors))
+        values = vectors.matrix if isinstance(vectors, Embeddings) else np.asarray(vectors)
+        if values.ndim != 2:
+            raise OptionError(f"kmq: vectors have shape {values.shape}; (n, d) numbers are expected, or what `curate.embed` returns.")
+        check_budget(k, len(values))
         if not 1 <= rounds <= max(k, 1):
             raise OptionError(f"kmq: rounds must lie between 1 and the budget of {k}, got {rounds}.")
         KMQ(clusters=clusters, draw=draw, metric=metric)  # refuses what the sampler refuses
         self._rng = KeyedRandom(seed, "kmq")
         pool = ArrayPool({"score": np.asarray(quality)})
-        if len(pool) != len(vectors):
-            raise OptionError(f"kmq: {len(vectors)} vectors but {len(pool)} quality scores; give one of each a row.")
+        if len(pool) != len(values):
+            raise OptionError(f"kmq: {len(values)} vectors but {len(pool)} quality scores; give one of each a row.")
         self._keys = _log_quality(pool, draw) + self._rng.gumbel(pool.rows)
         self.k, self.rounds, self.update = k, rounds, update
-        self.clusters = kmeans(Placed(np.asarray(vectors), metric), clusters, self._rng)
-        self.weights: Float64 = self.clusters.sizes / len(vectors)
+        self.clusters = kmeans(Placed(values, metric), clusters, self._rng)
+        self.weights: Float64 = self.clusters.sizes / len(values)
         self._drawn: list[Rows] = []
-        self._waits = False
+        self._heard = 0  # rounds of which the signal is known
 
     @property
     def rows(self) -> Rows:
@@ -114,7 +119,7 @@ class Refinement:
         """The rows of the next round, none of them drawn before; OptionError where the last round's signal is owed."""
         if self.is_finished:
             raise OptionError(f"All {self.rounds} rounds are drawn; {len(self.rows)} rows are in `rows`.")
-        if self._waits:
+        if self._heard < len(self._drawn):
             raise OptionError("What the last round taught is not known yet: call `learn` with one number for each of its rows.")
         turn = len(self._drawn)
         size = (turn + 1) * self.k // self.rounds - turn * self.k // self.rounds
@@ -125,7 +130,6 @@ class Refinement:
         budgets = shared(self.weights, left, size)
         new = rest[best_per_bin(self._keys[rest], self.clusters.of[rest], budgets)]
         self._drawn.append(new)
-        self._waits = not self.is_finished
         return new
 
     def learn(self, signal: ArrayLike) -> None:
@@ -139,8 +143,26 @@ class Refinement:
         of = self.clusters.of[last]
         count = np.bincount(of, minlength=len(self.weights))
         mean = np.bincount(of, values, minlength=len(self.weights)) / np.maximum(count, 1)
-        self.weights = reweighted(self.weights, mean, count > 0, self.update)
-        self._waits = False
+        self._reweigh(np.where(count > 0, mean, np.nan))
+
+    def learn_clusters(self, signal: ArrayLike) -> None:
+        """As `learn`, where the signal is one number a cluster already, (clusters,); NaN for those of which it says nothing.
+
+        `clusters.of` is the cluster of every row, so `clusters.of[rounds.draw()]` those of a round.
+        """
+        values = np.asarray(signal, np.float64)
+        if values.shape != self.weights.shape or np.isinf(values).any():
+            raise OptionError(
+                f"The signal has shape {values.shape}; {len(self.weights)} numbers are expected, one for each cluster, NaN where "
+                "nothing is known."
+            )
+        self._reweigh(values)
+
+    def _reweigh(self, signal: Float64) -> None:
+        if self._heard == len(self._drawn):
+            raise OptionError("Nothing was drawn since `learn` was called last; call `draw` first.")
+        self._heard = len(self._drawn)
+        self.weights = reweighted(self.weights, np.nan_to_num(signal), np.isfinite(signal), self.update)
 
 
 def reweighted(weights: Float64, signal: Float64, seen: NDArray[np.bool_], update: Literal["paper", "code"]) -> Float64:

@@ -4,6 +4,7 @@ Abbas et al. 2023, "SemDeDup: Data-efficient learning at web-scale through seman
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -19,9 +20,10 @@ class SemDeDup:
     """The largest cosine to a row before it in its cluster, where those far from the centroid come first; keep low.
 
     `is_duplicate` marks rows above 1 - `eps`, dropped whether or not the row before is kept, as officially; so a group, `component` (named
-    by its lowest row), has one row that is none: its hardest. For another eps filter by the score: `--where "semdedup < 0.9"`. Vectors
-    come from --embeddings and are brought to length 1; a row without one scores NaN. `clusters` is one for 2,000 rows unless told (the
-    paper has 50,000 for 440 million), for pairs in different clusters never meet. Costs n · 2,000 · d; the state holds all vectors.
+    by its lowest row), has one row that is none: its hardest. For another eps filter by the score: `--where "semdedup < 0.9"`. Under
+    `rule=kept` a row is compared with kept ones alone, as DEITA does, so that of a chain every other row may stay; then eps decides.
+    Vectors come from --embeddings and are brought to length 1; a row without one scores NaN. `clusters` is one for 2,000 rows unless told
+    (the paper has 50,000 for 440 million), for pairs in different clusters never meet. Costs n · 2,000 · d; the state holds all vectors.
     """
 
     requires = ("embedding",)
@@ -31,13 +33,14 @@ class SemDeDup:
     combine = "mean"
     version = 1
 
-    def __init__(self, *, eps: float = 0.05, clusters: int | None = None) -> None:
+    def __init__(self, *, eps: float = 0.05, clusters: int | None = None, rule: Literal["earlier", "kept"] = "earlier") -> None:
         if not 0 <= eps < 1:
             raise OptionError(f"semdedup: eps must be 0 or more and below 1, got {eps}.")
         if clusters is not None and clusters < 1:
             raise OptionError(f"semdedup: clusters must be 1 or more, got {clusters}.")
         self.eps = eps
         self.clusters = clusters
+        self.rule: Literal["earlier", "kept"] = rule
 
     def settle(self, epochs: int) -> "SemDeDup":
         """Nothing depends on a run."""
@@ -52,8 +55,10 @@ class SemDeDup:
         row, vectors = (np.concatenate([state[name] for state in states]) for name in ("row", "vector"))
         if not len(row):
             return {"row": row, "score": np.empty(0, np.float32), "component": row, "is_duplicate": np.empty(0, np.bool_)}
-        similarity, earlier = nearest_earlier(vectors, self.clusters, KeyedRandom(0, "semdedup"))
-        above = np.flatnonzero(similarity > np.float32(1 - self.eps))
+        limit = np.float32(1 - self.eps)
+        dropped_above = float(limit) if self.rule == "kept" else None
+        similarity, earlier = nearest_earlier(vectors, self.clusters, KeyedRandom(0, "semdedup"), dropped_above)
+        above = np.flatnonzero(similarity > limit)
         group = components([(earlier[above], above)], len(row))
         return {"row": row, "score": similarity, "component": row[group], "is_duplicate": np.isin(np.arange(len(row)), above)}
 

@@ -21,6 +21,7 @@ KINDS: Final[Mapping[str, str]] = {
     "leak": "Also in the test set",
     "passage": "Share a passage with the test set",
 }
+FINDINGS: Final = "findings.parquet"  # a line a row, a column a kind
 DROPPED: Final = ("empty", "exact_duplicate", "near_duplicate", "leak")  # what may go without a look; the rest is to be looked at
 
 

@@ -17,7 +17,7 @@ def section(context: Context) -> Section | None:
     for name in scores.names:
         score, about = scores[name], scores.about(name)
         known = np.flatnonzero(~np.isnan(score))
-        if not len(known):
+        if not len(known) or score[known].min() == score[known].max():  # a score that is everywhere the same has no ends
             continue
         order = known[np.argsort(score[known], kind="stable")]
         ends = {"low": order[:EACH], "high": order[::-1][:EACH]}

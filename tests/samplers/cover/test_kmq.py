@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import curate
 from curate.errors import OptionError
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
@@ -85,3 +86,39 @@ def test_what_makes_no_sense_is_refused():
         Refinement(np.ones((9, 2)), np.ones(9), k=4, rounds=5)
     with pytest.raises(OptionError, match="9 vectors but 8 quality"):
         Refinement(np.ones((9, 2)), np.ones(8), k=4)
+
+
+def test_a_signal_a_cluster_does_as_one_a_row_does():
+    x, place = planted()
+    one, other = (Refinement(x, np.ones(len(x)), k=300, rounds=3, clusters=21, metric="euclidean") for _ in range(2))
+
+    while not one.is_finished:
+        new, same = one.draw(), other.draw()
+        assert new.tolist() == same.tolist()
+        one.learn(np.where(place[new] == 20, 0.2, 1.0))
+        of = other.clusters.of[new]
+        known = np.isin(np.arange(21), of)
+        means = [np.where(place[new[of == j]] == 20, 0.2, 1.0).mean() if known[j] else np.nan for j in range(21)]
+        other.learn_clusters(means)
+        np.testing.assert_allclose(one.weights, other.weights)
+
+
+def test_a_signal_is_taken_once_a_round_and_fits_the_clusters():
+    rounds = Refinement(np.random.default_rng(0).normal(size=(20, 2)), np.ones(20), k=6, rounds=2, clusters=3)
+    with pytest.raises(OptionError, match="call `draw` first"):
+        rounds.learn_clusters([1.0, 1.0, 1.0])
+    rounds.draw()
+    with pytest.raises(OptionError, match="one for each cluster"):
+        rounds.learn_clusters([1.0])
+    rounds.learn_clusters([1.0, np.nan, 2.0])
+    with pytest.raises(OptionError, match="call `draw` first"):
+        rounds.learn_clusters([1.0, 1.0, 1.0])
+
+
+def test_rounds_read_a_store_of_embeddings(tmp_path):
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    made = curate.embed(x, out=tmp_path / "e")
+
+    assert Refinement(made, np.ones(20), k=6).draw().tolist() == Refinement(x, np.ones(20), k=6).draw().tolist()
+    with pytest.raises(OptionError, match="what `curate"):
+        Refinement(str(tmp_path / "e"), np.ones(20), k=6)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curate.errors import OptionError
+from curate.errors import ColumnError
 from curate.pool import ArrayPool
 from curate.rng import KeyedRandom
 from curate.samplers.cover.moderate import Moderate, nearest_to_median, to_centres
@@ -29,5 +29,5 @@ def test_it_agrees_with_a_loop(centre):
 def test_a_row_without_a_label_is_refused():
     pool = ArrayPool({"embedding": np.ones((3, 2)), "label": np.array([0, -1, 0])})
 
-    with pytest.raises(OptionError, match="1 of 3 rows have no label"):
+    with pytest.raises(ColumnError, match="1 of 3 rows have no label"):
         Moderate().select(pool, 1, KeyedRandom(0, "moderate"))

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 import curate
+from curate import plugins, testing
 from curate.errors import OptionError
 from curate.index.kmeans import kmeans
-from curate.index.semdedup import ITERATIONS, nearest_earlier, within
+from curate.index.semdedup import ITERATIONS, nearest_earlier, within, within_kept
 from curate.index.vectors import unit
 from curate.rng import KeyedRandom
-from curate.testing import check_scorer
+from curate.testing import check_scorer, signals_of
 
 TOY = np.array([[1, 0.96, 0.90], [0.96, 1, 0.97], [0.90, 0.97, 1]])
 ROUNDING = 1e-5
@@ -23,6 +24,31 @@ def test_a_row_goes_by_the_likest_one_before_it():
     # of three in this order eps = .05 drops the second and the third, which is like the second though that is dropped
     np.testing.assert_allclose(similarity, [0, 0.96, 0.97], atol=ROUNDING)
     assert earlier.tolist() == [0, 0, 1]
+
+
+def test_by_the_other_rule_it_goes_by_the_kept_ones_alone():
+    vectors = np.linalg.cholesky(TOY).astype(np.float32)
+
+    similarity, earlier = within_kept(vectors, 0.95)
+
+    # eps = .05 drops the second alone: the third is like the second, which is gone, and not so like the first
+    np.testing.assert_allclose(similarity, [0, 0.96, 0.90], atol=ROUNDING)
+    assert earlier.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_kept_ones_are_those_of_a_loop(seed):
+    vectors = unit(np.random.default_rng(seed).normal(size=(1300, 3)).astype(np.float32))
+    kept = []
+    for row in range(1300):
+        if not kept or (vectors[kept] @ vectors[row]).max() <= 0.98:
+            kept.append(row)
+
+    similarity, earlier = within_kept(vectors, 0.98)
+
+    found = np.flatnonzero(similarity <= 0.98)
+    assert len(set(found.tolist()) ^ set(kept)) <= 2  # products of blocks round otherwise
+    assert set(earlier[similarity > 0.98].tolist()) <= set(found.tolist())
 
 
 def test_one_cluster_is_all_pairs_with_the_farthest_from_the_centroid_first():
@@ -59,6 +85,21 @@ def test_copies_are_marked_in_a_store_and_one_of_each_group_stays(tmp_path):
 def test_options_and_the_contract():
     check_scorer("semdedup:eps=0.3")
     check_scorer("semdedup:clusters=4")
+    check_scorer("semdedup:rule=kept,eps=0.4")
     for bad in ("eps=1", "eps=-0.1", "clusters=0"):
         with pytest.raises(OptionError, match=f"semdedup: {bad.partition('=')[0]}"):
             curate.score((np.ones((3, 2), np.float32), np.array([0, 1, 1])), [f"semdedup:{bad}"], out="never")
+
+
+@pytest.mark.parametrize(
+    "spec", ["semdedup", "minhash:ngram=2", "exact_duplicates", "prototypes", "prototypes:kind=supervised", "typicality"]
+)
+def test_shards_without_a_row_and_of_one_row_change_nothing(spec):
+    scorer = plugins.parse("scorers", spec).build()
+    columns = signals_of(scorer.requires, 1, 40)
+
+    whole = testing._score(scorer, columns, [40])
+
+    for sizes in ([0, 40], [1, 0, 39], [1, 0, 2, 3, 1, 5, 0, 4, 1, 1, 2, 6, 3, 1, 7, 2, 1]):  # the last are 17
+        for column, values in testing._score(scorer, columns, sizes).items():
+            np.testing.assert_allclose(values, whole[column], rtol=1e-5, err_msg=column)
