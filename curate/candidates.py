@@ -67,8 +67,9 @@ class Candidates:
         if name in self.data.schema:
             sources.append(lambda: data_column(self.data, name))
         if len(sources) > 1:
+            score = f"Write {name}.score for the former, " if "." not in name else "Write "
             raise UsageError(
-                f'"{name}" is both a score and a column of the data. Write column:{name} (or col("column:{name}")) for the latter.'
+                f'"{name}" is both a score and a column of the data. {score}column:{name} (or col("column:{name}")) for the latter.'
             )
         if not sources:
             known = self.known()

@@ -11,6 +11,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -90,6 +91,15 @@ def test_score_says_what_came_of_it_and_what_to_do_next(scored):
 
     assert re.search(r"^aum +high +low ", out, re.M) and re.search(r"^datamap ", out, re.M)
     assert f"--scores {scored[0]} " in out and "next: curate select" in out
+
+
+def test_the_next_command_tells_a_score_from_a_column_of_its_name(tmp_path):
+    pq.write_table(pa.table({"text": ["a b", "c d", "e f"], "lexical": [1, 2, 3]}), tmp_path / "t.parquet")
+
+    out = done("score", tmp_path / "t.parquet", "--scorer", "lexical", "--out", tmp_path / "s")
+
+    (following,) = re.findall("next: curate (.*)", out)
+    assert "kept 2 of 3 rows" in done(*following.replace("--out subset", f"--out {tmp_path / 'subset'}").split())
 
 
 def test_after_a_search_for_copies_comes_a_filter(bad, tmp_path):

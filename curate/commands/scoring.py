@@ -73,7 +73,8 @@ def score(data: str, scorers: tuple[str, ...], as_json: bool, quiet: bool, dry_r
     source = shlex.join([data, *reading_options()])
     copies = [name for name in names if "is_duplicate" in scores.columns(name)]
     ranks = [name for name in names if name not in copies]
-    pick = f"--by {ranks[0]} --sampler top --budget 90%" if ranks else f'--where "not {copies[0]}.is_duplicate"'
+    by = f"{ranks[0]}.score" if ranks and ranks[0] in loaded.schema else ranks[0] if ranks else ""
+    pick = f"--by {by} --sampler top --budget 90%" if ranks else f'--where "not {copies[0]}.is_duplicate"'
     if ranks and "similarity" in scores.columns(ranks[0]):  # to be chosen from by turns
         pick = f"--sampler rds{'' if ranks[0] == 'rds' else f':scores={ranks[0]}'} --budget 10%"
     follow = f"\n\nnext: curate select {source} --scores {shlex.quote(str(scores.path))} {pick} --out subset"
