@@ -4,7 +4,12 @@ rows a second the density sketch and SemDeDup take.
     OMP_NUM_THREADS=1 python benchmarks/geometry_peers.py --out benchmarks/results/geometry_peers.txt
 
 Needs scikit-learn; apricot-select, submodlib-py, dppy and prdc where they are installed. CPU seconds and the value that the method is
-after; data are drawn: Gaussians about as many centres as there are clusters.
+after; data are drawn: Gaussians about as many centres as there are clusters. Some 2 CPU minutes.
+
+Result (benchmarks/results/geometry_peers.txt): facility location 10 times as fast as apricot and 17 times as submodlib, in a twelfth and an
+eighth of their memory, at 100.25 % of their value; k-means 4 to 5 times scikit-learn at an inertia within 0.4 %; DPP 75 times submodlib
+at the same determinant; prdc 4 times; SemDeDup takes 200,000 vectors of 384 numbers in 10 s; the density sketch counts 85,000 and scores
+87,000 rows a second.
 """
 
 import argparse

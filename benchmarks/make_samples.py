@@ -1,10 +1,11 @@
 """Remakes the bundled samples from their sources, byte for byte with the same pyarrow.
 
+    python benchmarks/make_samples.py digits
     python benchmarks/make_samples.py fashion FOLDER_OF_IDX_FILES
     python benchmarks/make_samples.py snips FOLDER_OF_PARQUET_FILES
 
-Fashion-MNIST: github.com/zalandoresearch/fashion-mnist, the four idx files. Snips: github.com/sonos/nlu-benchmark,
-2017-06-custom-intent-engines, as train.parquet and validation.parquet with columns text and intent.
+Digits: those of the installed scikit-learn. Fashion-MNIST: github.com/zalandoresearch/fashion-mnist, the four idx files. Snips:
+github.com/sonos/nlu-benchmark, 2017-06-custom-intent-engines, as train.parquet and validation.parquet with columns text and intent.
 """
 
 import gzip
@@ -15,23 +16,31 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sklearn.datasets import load_digits
 
 from curate import png
 from curate.rng import KeyedRandom
-from curate.samples import stratified
 
 BUNDLED = Path(__file__).parents[1] / "curate" / "bundled"
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
+def digits() -> None:
+    bunch = load_digits()
+    labels = bunch.target.astype(np.int64)
+    chosen = stratified(labels, np.bincount(labels) // 5, KeyedRandom(0, "sample", "digits"))
+    is_test = np.isin(np.arange(len(labels)), chosen)
+    pixels = (bunch.images.astype(np.int64) * 255 // 16).astype(np.uint8)  # 0 … 16 as 0 … 255
+    for split, rows in (("train", ~is_test), ("test", is_test)):
+        _write("digits", split, _images(pixels[rows], labels[rows], [str(digit) for digit in range(10)]))
+
+
 def fashion(folder: Path) -> None:
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
     for split, prefix, per_class in (("train", "train", 500), ("test", "t10k", 100)):
         labels = _idx(folder / f"{prefix}-labels-idx1-ubyte.gz", 8).astype(np.int64)
         pixels = _idx(folder / f"{prefix}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
         rows = stratified(labels, np.full(10, per_class), KeyedRandom(0, "sample", "fashion", split))
-        images = pa.array([{"bytes": png.encode(image), "path": None} for image in pixels[rows]], features.arrow_schema.field("image").type)
-        _write("fashion", split, pa.table({"image": images, "label": labels[rows]}).cast(features.arrow_schema))
+        _write("fashion", split, _images(pixels[rows], labels[rows], CLASSES))
 
 
 def snips(folder: Path) -> None:
@@ -40,6 +49,21 @@ def snips(folder: Path) -> None:
         draws = KeyedRandom(0, "sample", "snips", split).uniform(np.arange(table.num_rows))
         rows = np.sort(np.argsort(draws, kind="stable")[:n])
         _write("snips", split, table.take(rows).replace_schema_metadata(None))
+
+
+def stratified(labels: np.ndarray, per_class: np.ndarray, rng: KeyedRandom) -> np.ndarray:
+    """Row numbers, ascending: `per_class[c]` of each class c, those with the smallest keyed draws."""
+    order = np.lexsort((rng.uniform(np.arange(len(labels))), labels))
+    first = np.searchsorted(labels[order], np.arange(len(per_class)))
+    rank = np.arange(len(labels)) - first[labels[order]]
+    rows: np.ndarray = np.sort(order[rank < per_class[labels[order]]])
+    return rows
+
+
+def _images(pixels: np.ndarray, labels: np.ndarray, names: list[str]) -> pa.Table:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    images = pa.array([{"bytes": png.encode(image), "path": None} for image in pixels], features.arrow_schema.field("image").type)
+    return pa.table({"image": images, "label": labels}).cast(features.arrow_schema)
 
 
 def _idx(path: Path, header: int) -> np.ndarray:
@@ -55,4 +79,4 @@ def _write(sample: str, split: str, table: pa.Table) -> None:
 
 
 if __name__ == "__main__":
-    {"fashion": fashion, "snips": snips}[sys.argv[1]](Path(sys.argv[2]))
+    {"digits": digits, "fashion": fashion, "snips": snips}[sys.argv[1]](*map(Path, sys.argv[2:]))

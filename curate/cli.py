@@ -1,5 +1,6 @@
 """The command line: finds the command, and turns every mistake into one line on stderr and a documented exit code."""
 
+import io
 import os
 import signal
 import sys
@@ -76,6 +77,9 @@ for _command in (
 def main() -> NoReturn:
     """Runs the command; every mistake becomes one line and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # names of files need not be UTF-8, and terminals need not know every letter
     # Read when `datasets` is imported, later: its bars would mix with ours and fill log files.
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:

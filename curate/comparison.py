@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.errors import InputError
+from curate.kinds import open_kind
 from curate.store import Store
 
 CONFIDENCE: Final = 0.95
@@ -123,12 +123,7 @@ class Comparison:
     @classmethod
     def open(cls, path: str | Path) -> "Comparison":
         """InputError where the folder holds no comparison."""
-        store = Store.open(path)
-        if store.kind != "comparison":
-            raise InputError(
-                f'"{path}" is a store of kind "{store.kind}", no comparison. `curate compare DATA SELECTION… --out DIR` makes one.'
-            )
-        return cls(store)
+        return cls(open_kind(path, "comparison"))
 
     @property
     def path(self) -> Path:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from curate import chat
 from curate.columns import LABEL_NAMES, Modality, kinds_of, require
+from curate.deep_images import DEEP, DEPTH_ROWS, in_eight_bits, white_of
 from curate.errors import ColumnError
 from curate.fingerprint import batch_rows, hash_pieces, logical_schema, read_image_file
 from curate.fingerprint import fingerprint as content_fingerprint
@@ -138,10 +139,26 @@ class Dataset:
         return [(question or "", answer or "") for question, answer in zip(*sides, strict=True)]
 
     def images(self, start: int, stop: int) -> "list[Image.Image | None]":
-        """The decoded images of rows start … stop-1, upright; None where one is missing or does not decode."""
+        """The decoded images of rows start … stop-1, upright; None where one is missing or does not decode.
+
+        Grey of 16 bits and more becomes 8 bits, of which 255 is what the deepest of some rows could hold: 4095 where they keep to 12 bits.
+        """
         self._expect("image", what="images")
+        return [
+            in_eight_bits(image, self._white) if image is not None and image.mode in DEEP else image for image in self._decoded(start, stop)
+        ]
+
+    def _decoded(self, start: int, stop: int) -> "list[Image.Image | None]":
         cells = self._rows(self.inputs, start, stop).column(0).to_pylist()
         return [_decode(cell, self.image_root) for cell in cells]
+
+    @cached_property
+    def _white(self) -> float:
+        """What is white in deep grey images; the test split's is that of the training set."""
+        if self.classes_of is not None:
+            return self.classes_of._white
+        rows = np.linspace(0, len(self) - 1, min(len(self), DEPTH_ROWS)).astype(np.int64).tolist()
+        return white_of([image for row in rows for image in self._decoded(row, row + 1) if image is not None])
 
     @cached_property
     def width(self) -> int:

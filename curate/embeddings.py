@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from curate.data import Dataset
 from curate.disk import is_whole, write_summed
 from curate.errors import InputError
+from curate.kinds import open_kind
 from curate.scores import require_same_dataset
 from curate.store import Store, as_numpy, read_arrow
 
 EMBEDDINGS: Final = "embeddings"
 KEPT: Final = "kept"
-MADE_BY: Final = "curate embed DATA --out DIR"
 
 
 class Embeddings:
@@ -28,9 +28,7 @@ class Embeddings:
     @classmethod
     def open(cls, path: str | Path) -> "Embeddings":
         """InputError where the folder holds no embeddings, or not all of them yet."""
-        store = Store.open(path, MADE_BY)
-        if store.kind != EMBEDDINGS:
-            raise InputError(f'"{path}" is a store of kind "{store.kind}", not embeddings. `{MADE_BY}` makes them.')
+        store = open_kind(path, EMBEDDINGS)
         have, n = sum(entry.rows for entry in store.files(EMBEDDINGS)), int(store.dataset["rows"])
         if have != n:
             raise InputError(f'"{path}" holds {have:,} of {n:,} embeddings. Run the `curate embed` that began it again: it goes on.')

@@ -44,7 +44,7 @@ def load(
     `source` is a path or glob of parquet, csv, tsv, json, jsonl or arrow files, a folder of them, a `save_to_disk` folder, an
     image folder (one subfolder a class), a URL that fsspec knows, `org/name[:config][@revision]` on the Hugging Face hub or
     `sample:NAME`; or a `datasets.Dataset` or `DatasetDict`, a `curate.Dataset` (which gets the roles named here), a torch
-    map-style dataset of (x, y), a numpy array X or pair (X, y), a pandas DataFrame, an Arrow table.
+    map-style dataset of (x, y), a numpy array X or pair (X, y), a pandas or polars DataFrame, an Arrow table.
 
     `input` is a column, or several (two texts are a pair), also as "a,b". Split "train" is taken unless another is named, and a
     source's split "test" then becomes `.test`. `limit` keeps the first rows. Files are memory-mapped, through the cache of

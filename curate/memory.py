@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _EXPECTED: Final = (
     "a path, a hub name, a datasets.Dataset or DatasetDict, a torch map-style Dataset, a numpy array or pair (X, y), "
-    "a pandas DataFrame or a pyarrow Table"
+    "a pandas or polars DataFrame or a pyarrow Table"
 )
 
 
@@ -40,6 +40,8 @@ def _splits(source: Any) -> "dict[str, datasets.Dataset]":
         return {"train": from_arrays(*source)}
     if _is_a(source, "pandas", "DataFrame"):
         return {"train": _from_pandas(source)}
+    if _is_a(source, "polars", "DataFrame"):
+        return {"train": _from_arrow(source.to_arrow())}
     if _is_a(source, "datasets", "DatasetDict"):
         return dict(source)
     if _is_a(source, "datasets", "Dataset"):

@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import InputError, OtherDatasetError, UnknownNameError, did_you_mean
+from curate.errors import OtherDatasetError, UnknownNameError, did_you_mean
+from curate.kinds import open_kind
 from curate.protocols import Keep, Sign
 from curate.store import Store
 
@@ -25,12 +26,7 @@ class Scores:
     @classmethod
     def open(cls, path: str | Path) -> "Scores":
         """InputError where the folder holds no scores."""
-        store = Store.open(path)
-        if store.kind != "scores":
-            raise InputError(
-                f'"{path}" is a store of kind "{store.kind}", not scores. `curate score DATA --scorer … --out DIR` makes scores.'
-            )
-        return cls(store)
+        return cls(open_kind(path, "scores"))
 
     @property
     def path(self) -> Path:

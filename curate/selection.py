@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curate.data import Dataset
 from curate.errors import InputError, OtherDatasetError
+from curate.kinds import open_kind
 from curate.scores import require_same_dataset
 from curate.store import RESULT, Store, as_numpy, read_arrow
 
@@ -43,9 +44,9 @@ class Selection:
     @classmethod
     def open(cls, path: str | Path) -> "Selection":
         """Reads a selection's folder; InputError where there is none, DamagedStoreError where it does not read back."""
-        store = Store.open(path)
-        if store.kind != "selection" or not store.files(HERE):
-            raise InputError(f'"{path}" holds no selection. `curate select DATA … --out DIR` makes one.')
+        store = open_kind(path, "selection")
+        if not store.files(HERE):
+            raise InputError(f'The selection "{path}" is not finished. Run the `curate select` that began it again.')
         store.require_whole([HERE])
         about = store.about(HERE)
         command = about.get(RESULT, {}).get("command", "")

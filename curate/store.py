@@ -1,11 +1,12 @@
 """A store: a folder of Arrow shards with a manifest, which any Arrow reader opens and which survives a crash."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,14 @@ from numpy.typing import NDArray
 from curate.disk import TEMPORARY, checksum, plain_os_errors, write_json, write_whole
 from curate.errors import ColumnError, DamagedStoreError, InputError, OtherJobError, did_you_mean
 from curate.locks import LOCK, locked
+from curate.manifest import FORMAT, Said, read_manifest
+from curate.manifest import MANIFEST as MANIFEST
+from curate.manifest import Entry as Entry
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 LOG = "log.jsonl"
 RESULT = "result"
 DEFAULT_SHARD_ROWS = 65_536
 MENTIONED = 5  # differences that a message names
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One finished file of a table: where it lies, which rows it holds, and what proves that it is whole."""
-
-    file: str
-    bytes: int
-    checksum: str
-    first: int = 0
-    rows: int = 0
-    failed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,30 +47,9 @@ class Store:
         self._manifest = manifest
 
     @classmethod
-    def open(cls, path: str | Path, made_by: str = "curate score DATA --scorer … --out DIR") -> "Store":
+    def open(cls, path: str | Path, *, made_by: str = "`curate score DATA --scorer … --out DIR` makes one.") -> "Store":
         """Reads the manifest of an existing store; InputError where there is none, DamagedStoreError where it does not parse."""
-        folder = Path(path)
-        file = folder / MANIFEST
-        if not file.is_file():
-            known = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
-            hint = "" if folder.is_dir() else did_you_mean(folder.name, known)
-            found = f"it has no {MANIFEST}" if folder.exists() else "no such folder"
-            raise InputError(f'"{folder}" is not a store: {found}.{hint} `{made_by}` makes one.')
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-            tables = manifest["tables"]
-            manifest["kind"], manifest["dataset"], manifest["job"], manifest["settled"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise DamagedStoreError(
-                f'The manifest "{file}" is damaged ({type(error).__name__}: {error}). Restore it from a backup, '
-                "or start anew with --overwrite; the shards beside it are untouched."
-            ) from error
-        if manifest.get("format", 0) > FORMAT:
-            raise InputError(
-                f'Store "{folder}" has format {manifest["format"]}, this version reads up to {FORMAT}. Upgrade: pip install -U curatekit'
-            )
-        manifest["tables"] = {name: _table_from_json(value) for name, value in tables.items()}
-        return cls(folder, manifest)
+        return cls(Path(path), read_manifest(Path(path), made_by))
 
     @classmethod
     def create(
@@ -100,15 +69,15 @@ class Store:
 
     @property
     def dataset(self) -> dict[str, Any]:
-        return dict(self._manifest["dataset"])
+        return Said(self._manifest["dataset"], self.path)
 
     @property
     def job(self) -> dict[str, Any]:
-        return dict(self._manifest["job"])
+        return Said(self._manifest["job"], self.path)
 
     @property
     def settled(self) -> dict[str, Any]:
-        return dict(self._manifest["settled"])
+        return Said(self._manifest["settled"], self.path)
 
     @property
     def tables(self) -> Sequence[str]:
@@ -122,7 +91,7 @@ class Store:
 
     def about(self, table: str) -> dict[str, Any]:
         """What made a table."""
-        return dict(self._table(table)["about"])
+        return Said(self._table(table)["about"], self.path)
 
     def files(self, table: str) -> list[Entry]:
         """The finished files of a table in row (or epoch) order; none where the table does not exist."""
@@ -286,6 +255,8 @@ def refuse_foreign(folder: Path) -> None:
     """OtherJobError where a folder holds anything that a killed job of ours could not have left."""
     if folder.is_file():
         raise InputError(f'"{folder}" is a file. Point --out at a folder.')
+    if os.fsencode(folder) != str(folder).encode("utf-8", errors="replace"):
+        raise InputError(f'The name of the folder "{folder}" is not UTF-8, and Arrow writes into no other. Point --out at another.')
     if not folder.is_dir() or (folder / MANIFEST).is_file():
         return
     foreign = [p.name for p in folder.iterdir() if p.name != LOCK and not p.name.endswith(TEMPORARY)]
@@ -389,10 +360,6 @@ def _leaves(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             item = {str(part.get("name", place)): part for place, part in enumerate(item)}
         found |= _leaves(item, f"{prefix}{key}.") if isinstance(item, Mapping) and item else {prefix + key: item}
     return found
-
-
-def _table_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"about": dict(value["about"]), "files": {name: Entry(**entry) for name, entry in value["files"].items()}}
 
 
 def _problem(path: Path, entry: Entry) -> str:

@@ -14,6 +14,7 @@ from curate.compensated import COMPENSATED, Compensated
 from curate.distilled_cards import distilled_card
 from curate.errors import InputError
 from curate.image_tables import ORIGINS, expanded
+from curate.kinds import open_kind
 from curate.protocols import Distilled, Training
 from curate.store import Store
 
@@ -62,9 +63,7 @@ class Synthetic:
     @classmethod
     def open(cls, path: str | Path) -> "Synthetic":
         """A finished set; InputError for a store of another kind or one that was not finished."""
-        store = Store.open(path)
-        if store.kind != KIND:
-            raise InputError(f'"{path}" is a store of kind "{store.kind}", no distilled set. `curate distill` makes one.')
+        store = open_kind(path, KIND)
         if CARD not in {entry.file for entry in store.files(HERE)}:
             raise InputError(f'The distilled set "{path}" is not finished. Run the command that began it again.')
         return cls(store)

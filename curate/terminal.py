@@ -1,5 +1,6 @@
 """What a person sees in a terminal: progress bars with rate and time left, notes on stderr, small aligned tables."""
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +9,9 @@ from typing import Any, Final
 from curate.cards import told
 from curate.progress import Progress, Silent, Task
 
+logger = logging.getLogger(__name__)
+
+_JOINER: Final = "\u200d"  # of which families of emoji are made
 WORTH_ROOM: Final = 1e8  # bytes from which on a sampler's memory is told
 WORTH_TELLING: Final = 10.0  # CPU seconds from which on a score's rate is told
 
@@ -56,20 +60,31 @@ class Notes(Silent):
         print(f"Note: {message}", file=sys.stderr)  # noqa: T201  # the terminal is this module's whole purpose
 
 
+class Quiet(Silent):
+    """Neither bars nor notes; a log that wants them has them at the level of information, which nobody sees unasked."""
+
+    def note(self, message: str) -> None:
+        logger.info("%s", message)
+
+
 def progress_for(quiet: bool) -> Progress:
-    """Bars where a person watches, else notes alone; nothing but the log when quiet."""
+    """Bars where a person watches, else notes alone; neither when quiet."""
     if quiet:
-        return Silent()
+        return Quiet()
     return Terminal() if sys.stderr.isatty() else Notes()
 
 
 def columns(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    """Aligned columns; numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    """Aligned columns; numbers to the right. Class names come from the data: what would steer the terminal is shown as U+FFFD."""
+    cells = [[_printable(str(cell)) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == _JOINER else "\ufffd" for c in text)
 
 
 def comparison_lines(summary: Mapping[str, Any], where: str) -> str:
@@ -107,7 +122,7 @@ def bench_lines(summary: Mapping[str, Any], where: str) -> str:
     """AUROC by scorer and planted kind, in the order in which they were asked for."""
     kinds, means = list(summary["hardness"]), summary["means"]
     rows = [
-        [name, *("" if by_kind[kind]["auroc"] is None else f"{by_kind[kind]['auroc']:.3f}" for kind in kinds)]
+        [name, *("" if (auroc := by_kind.get(kind, {}).get("auroc")) is None else f"{auroc:.3f}" for kind in kinds)]
         for name, by_kind in means.items()
     ]
     seeds = len(summary["seeds"])

@@ -32,6 +32,7 @@ from curate.protocols import (
     State,
 )
 from curate.rng import KeyedRandom
+from curate.synthetic_signals import SIGNALS as SIGNALS
 from curate.synthetic_signals import pool_column, signals_of
 
 # Matrix products round differently for other numbers of rows; a real dependence on the cut is far larger.

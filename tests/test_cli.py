@@ -208,6 +208,7 @@ BAD_INPUT = {
     "no store to verify": ("verify", "BAD"),
     "not a selection": ("export", "STORE", "--out", "OUT"),
     "other scores": ("select", "sample:digits", "--limit", "90", "--scores", "STORE", "--sampler", "top", "--budget", "5", "--out", "OUT"),
+    "no comparison to advise by": ("advise", "STORE"),
     "no map": ("map", "SUBSET", "-o", "map.png"),
     "unknown column": ("select", "sample:digits", "--where", "labl == 3", "--out", "OUT"),
     "nothing left": ("select", "sample:digits", "--where", "label == 77", "--out", "OUT"),
@@ -305,6 +306,13 @@ def test_the_next_command_can_be_copied_where_a_folder_has_blanks_in_its_name(tm
     out = done("score", "sample:digits", "--limit", 30, "--scorer", "random", "--out", tmp_path / "my scores")
 
     assert f"--scores '{tmp_path / 'my scores'}' --by random" in out
+
+
+def test_a_note_is_not_told_when_quiet(capfd):
+    terminal.progress_for(False).note("worth a line")
+    terminal.progress_for(True).note("not worth one")
+
+    assert capfd.readouterr().err == "Note: worth a line\n"
 
 
 def test_quiet_is_quiet(store):
@@ -409,3 +417,31 @@ def test_a_name_that_is_taken_is_an_error_that_names_both(package):
 
 def test_columns_are_aligned_and_numbers_stand_to_the_right():
     assert terminal.columns([["a", 1], ["bbb", 10]], ["name", "n"]) == "name   n\na      1\nbbb   10"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "caf\udce9.csv", "--scorer", "random", "--out", "OUT"),
+        ("select", "sample:digits", "--sampler", "random", "--budget", "5", "--out", "caf\udce9"),
+    ],
+    ids=["data", "out"],
+)
+def test_a_name_that_is_no_utf_8_is_a_mistake_that_can_be_told(tmp_path, arguments):
+    code, _, err = run(*(str(tmp_path / word) if word in ("OUT", "caf\udce9") else word for word in arguments))
+
+    assert code == 3 and err.startswith("Error: ") and "caf?" in err
+
+
+def test_a_class_name_does_not_steer_the_terminal():
+    assert terminal.columns([["a\x1b[2J\u202eb"], ["👩\u200d💻"]], ["class"]) == "class\na\ufffd[2J\ufffdb\n👩\u200d💻"
+
+
+def test_what_is_no_store_of_the_kind_says_how_one_is_made(tmp_path):
+    for command, maker in {
+        ("advise", tmp_path): "curate compare DATA",
+        ("export", tmp_path, "--out", tmp_path / "out"): "curate select DATA",
+    }.items():
+        code, _, err = run(*command)
+
+        assert code == 3 and maker in err

@@ -118,5 +118,5 @@ def test_the_worst_class_is_of_those_that_were_tested():
 def test_another_store_is_no_comparison(tmp_path):
     Store.create(tmp_path / "scores", "scores", dataset={}, job={}, settled={})
 
-    with pytest.raises(InputError, match="holds a scores, no comparison"):
+    with pytest.raises(InputError, match=r'kind "scores", not "comparison". `curate compare'):
         Comparison.open(tmp_path / "scores")

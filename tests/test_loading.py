@@ -227,6 +227,12 @@ def test_objects_load_into_their_modality(source, modality, n):
     assert (data.modality, len(data)) == (modality, n)
 
 
+def test_a_polars_frame_is_read_as_its_arrow_table():
+    polars = pytest.importorskip("polars")
+
+    assert load(polars.DataFrame(ROWS)).fingerprint == load(TABLE).fingerprint
+
+
 def test_a_torch_dataset_gives_its_classes_their_names():
     source = Pairs((torch.zeros(3), 1), (torch.ones(3), 0))
     source.classes = ["cat", "dog"]

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from curate.errors import ColumnError, InputError, OptionError
+from curate.errors import ColumnError, InputError
 from curate.pool import ArrayPool, finite_column, known_column
 
 
@@ -84,7 +84,7 @@ def test_columns_of_unlike_length_are_refused():
 def test_rows_without_a_score_reach_no_sampler():
     pool = ArrayPool({"score": np.array([1.0, np.nan, np.inf])})
 
-    with pytest.raises(OptionError, match='1 of 3 rows have no "score"'):
+    with pytest.raises(ColumnError, match='1 of 3 rows have no "score"'):
         known_column(pool, "score")
-    with pytest.raises(OptionError, match='1 of 2 rows have an infinite "score"'):
+    with pytest.raises(ColumnError, match='1 of 2 rows have an infinite "score"'):
         finite_column(pool.subset(np.array([0, 2])), "score")

@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,28 @@ def test_every_way_to_cut_a_manifest_short_is_noticed(tmp_path):
             Store.open(store.path)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda manifest: manifest.update(tables=[]),
+        lambda manifest: manifest.update(dataset=[]),
+        lambda manifest: manifest["dataset"].update(rows="three"),
+        lambda manifest: manifest.update(job=7),
+        lambda manifest: manifest["tables"]["aum"]["files"]["part-00000.arrow"].update(file="../../passwd"),
+        lambda manifest: manifest["tables"]["aum"]["files"]["part-00000.arrow"].pop("checksum"),
+    ],
+    ids=["tables", "dataset", "rows", "job", "a file outside", "a file without a checksum"],
+)
+def test_a_manifest_that_was_edited_amiss_is_damaged(tmp_path, edit):
+    store = tiny_store(tmp_path / "store")
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    edit(manifest)
+    (store.path / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(DamagedStoreError, match=r"manifest\.json.*is damaged"):
+        Store.open(store.path)
+
+
 def test_a_store_of_a_later_version_is_refused(tmp_path):
     store = tiny_store(tmp_path / "store")
     manifest = json.loads((store.path / "manifest.json").read_text())
@@ -315,3 +338,17 @@ def test_differences_name_leaves_and_stop_after_five():
         "options.b.c: 2 there, 5 here; seeds: [0] there, [0, 1] here"
     )
     assert differences({f"k{i}": 0 for i in range(7)}, {}).endswith("k4: 0 there, None here; and 2 more")
+
+
+@pytest.mark.parametrize("read", [lambda store: store.job["model"], lambda store: store.about("aum")["keep"]], ids=["job", "table"])
+def test_what_a_manifest_lacks_is_damage_that_is_named(tmp_path, read):
+    store = tiny_store(tmp_path / "store")
+
+    with pytest.raises(DamagedStoreError, match=r"manifest\.json.*says nothing of \"(model|keep)\""):
+        read(store)
+
+
+def test_what_a_manifest_says_goes_to_other_processes_and_equals_a_dict(tmp_path):
+    job = tiny_store(tmp_path / "store").job
+
+    assert pickle.loads(pickle.dumps(job)) == job == {"seeds": [0], "run": None}

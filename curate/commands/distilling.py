@@ -15,7 +15,9 @@ from curate.terminal import columns, distilled_lines, progress_for
 @click.option("--ipc", type=int, required=True, metavar="N", help="Synthetic images of each class.")
 @click.option("--test", metavar="DATA", help="Rows to test on, with DATA's columns; default its test split, else a fifth taken out of it.")
 @click.option("--minutes", type=float, metavar="M", help="Fit the distillation to a time; what was given up is said.")
-@click.option("--run", metavar="DIR", type=click.Path(path_type=Path), help="A distilled folder whose experts are taken over.")
+@click.option(
+    "--run", metavar="DIR", type=click.Path(path_type=Path), help="Take experts over: a distilled folder's, or replay_buffer_*.pt."
+)
 @click.option("--networks", metavar="N+N", help="Test by these too: convnet, mlp, resnet18, vgg11, vit.")
 @click.option("--seeds", type=int, default=5, show_default=True, metavar="K", help="Test by K fresh networks.")
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -1,6 +1,7 @@
 """What several commands share: options, reading DATA, and saying the result."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -108,9 +109,9 @@ def share(text: str, option: str = "--max-failures") -> float:
 
 
 def command_line() -> str:
-    """The command as typed, paths shortened to their names: the card is for other people's machines."""
+    """The command as typed, paths shortened to their names: the card is for other people's machines. File names need not be UTF-8."""
     words = [Path(word).name if word.startswith(("/", "~")) else word for word in sys.argv[1:]]
-    return shlex.join(["curate", *words])
+    return os.fsencode(shlex.join(["curate", *words])).decode("utf-8", errors="replace")
 
 
 def say(as_json: bool, value: Any, text: str) -> None:

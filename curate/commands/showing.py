@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from curate.commands.options import say, talking
-from curate.terminal import audit_lines, comparison_lines, distilled_lines, embeddings_line, score_lines, selection_lines
+from curate.terminal import audit_lines, bench_lines, comparison_lines, distilled_lines, embeddings_line, score_lines, selection_lines
 
 
 @click.command()
@@ -27,8 +27,13 @@ def show(store: Path, as_json: bool, quiet: bool) -> None:
         say(as_json, about, distilled_lines(about["report"], str(store)))
     elif about["kind"] == "comparison":
         say(as_json, about, comparison_lines(about["report"], str(store)))
-    else:
+    elif about["kind"] == "bench":
+        say(as_json, about, bench_lines(about["report"], str(store)))
+    elif "runs" in about:
         say(as_json, about, score_lines(about, None))
+    else:
+        files = ", ".join(f"{count:,} files of {name}" for name, count in about["files"].items()) or "no file yet"
+        say(as_json, about, f"{store}: {about['kind']}, {files}")
 
 
 @click.command()

@@ -22,8 +22,9 @@ from curate.protocols import Distilled, RealImages, Training
 from curate.rng import KeyedRandom
 from curate.topk import nearest_ranks
 
-OFFICIAL_RATE: Final = 0.25
-GENTLE_RATE: Final = 0.02  # for real images on a CPU: at 0.25 they soon show what deceives a teacher (benchmarks/distill_decoupled.py)
+OFFICIAL: Final = (4_000, 0.25)  # iterations and rate
+FROM_NOISE: Final = (300, 0.25)  # on a CPU
+GENTLE: Final = (60, 0.02)  # on a CPU from real images, which more turns into what deceives a teacher (benchmarks/distill_decoupled.py)
 OFFICIAL_CROP: Final = 0.08
 SMALLEST_CROPPED: Final = 32  # pixels a side; a twelfth of a smaller image shows nothing
 VISITS: Final = 60_000  # rows that a teacher sees in training on a CPU, unless told
@@ -37,7 +38,7 @@ class AbstractDecoupled(ABC):
     teacher or the groups in flight. Images are standardised: batch norm wants no whitening.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     name: ClassVar[str]
     whiten: ClassVar[bool] = False
 
@@ -82,11 +83,12 @@ class AbstractDecoupled(ABC):
     def settle(self, data: RealImages, ipc: int, minutes: float | None) -> Self:
         """Epochs and iterations by the machine and the time at hand; teachers are trained first, and take what they take."""
         cpu, side = data.device.type == "cpu", min(data.images.shape[2:])
+        iterations, rate = self._on_cpu() if cpu else OFFICIAL
         made = self._with(
             teacher_epochs=self.teacher_epochs or (min(60, max(4, VISITS // len(data.images))) if cpu else 200),
-            iterations=self.iterations or (300 if cpu else 4_000),
+            iterations=self.iterations or iterations,
             jitter=side // 8 if self.jitter is None else self.jitter,
-            lr_img=self.lr_img or self._usual_rate(cpu),
+            lr_img=self.lr_img or rate,
             **({} if self.crop is not None else {"crop": OFFICIAL_CROP if side >= SMALLEST_CROPPED else 1.0}),
         )
         if minutes is None:
@@ -158,9 +160,9 @@ class AbstractDecoupled(ABC):
     def _voters_a_group(self) -> int:
         return 1
 
-    def _usual_rate(self, cpu: bool) -> float:
-        """What images are moved at unless told."""
-        return OFFICIAL_RATE
+    def _on_cpu(self) -> tuple[int, float]:
+        """How many iterations, and at which rate, unless told."""
+        return GENTLE
 
 
 class AbstractLabelled(AbstractDecoupled):

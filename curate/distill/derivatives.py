@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from curate.distill import blocks
+from curate.distill import blocks, winograd
+from curate.distill.winograd import Planes
 
 Weights = Sequence[Tensor]
 
@@ -21,7 +22,7 @@ class Twice(NamedTuple):
     """The slopes' part along a direction, summed over the networks, and its derivatives by weights, images and label probabilities."""
 
     value: Tensor
-    theta: Tensor
+    theta: Tensor | None
     x: Tensor
     y: Tensor
 
@@ -57,7 +58,8 @@ class Layer(Protocol):
     """A linear map and what bends its result, of k networks side by side, that have `count` kinds of weights, (k, …).
 
     `out` gives the output; `back`, of its slope, those of the input and of the weights, as far as asked for. `along` gives how the output
-    changes with the input and the weights; `second`, of the slope that this has by the output, those by the input and by the weights.
+    changes with the input and the weights; `second`, of the slope that this has by the output, those by the input and, if asked for, by the
+    weights.
     """
 
     @property
@@ -71,7 +73,7 @@ class Layer(Protocol):
 
     def along(self, dh: Tensor | None, way: Weights, passed: Passed) -> tuple[Tensor, Any]: ...
 
-    def second(self, slope: Tensor, passed: Passed, ahead: Ahead) -> tuple[Tensor, Weights]: ...
+    def second(self, slope: Tensor, passed: Passed, ahead: Ahead, *, to_weights: bool) -> tuple[Tensor, Weights]: ...
 
 
 class Derivatives:
@@ -89,8 +91,8 @@ class Derivatives:
         """What `slope` gives beside the slope."""
         return self._walked(theta, x, y, scale, to_weights=False)[1]
 
-    def twice(self, walk: Walk, direction: Tensor) -> Twice:
-        """Of sum(direction * slope), what it is and its derivatives; those by x and y are in their shapes."""
+    def twice(self, walk: Walk, direction: Tensor, *, by_theta: bool = True) -> Twice:
+        """Of sum(direction * slope), what it is and its derivatives, by theta if asked for; those by x and y are in their shapes."""
         dh: Tensor | None = None
         ahead: list[Ahead] = []
         for layer, way, passed in zip(self._layers, self._cut(direction), walk.layers, strict=True):
@@ -104,9 +106,9 @@ class Derivatives:
         slope = walk.share * total * p * (dh - mean)
         found: list[Tensor] = []
         for layer, passed, one in zip(reversed(self._layers), reversed(walk.layers), reversed(ahead), strict=True):
-            slope, own = layer.second(slope, passed, one)
+            slope, own = layer.second(slope, passed, one, to_weights=by_theta)
             found[:0] = own
-        theta = torch.cat([piece.reshape(len(direction), -1) for piece in found], 1)
+        theta = torch.cat([piece.reshape(len(direction), -1) for piece in found], 1) if by_theta else None
         return Twice(value, theta, self._left(slope, walk.images), by_y if y.dim() == 3 else by_y.sum(0))
 
     def _walked(self, theta: Tensor, x: Tensor, y: Tensor, scale: Tensor | None, *, to_weights: bool) -> tuple[list[Tensor], Walk]:
@@ -181,13 +183,16 @@ class Dense:
             u.baddbmm_(drows, passed.own[0].mT)
         return u if on is None else u.mul_(on), drows
 
-    def second(self, slope: Tensor, passed: Passed, ahead: Ahead) -> tuple[Tensor, Weights]:
+    def second(self, slope: Tensor, passed: Passed, ahead: Ahead, *, to_weights: bool) -> tuple[Tensor, Weights]:
         shape, rows, on = passed.kept
         dz = slope if on is None else slope * on
+        dh = _as_before(torch.bmm(dz, passed.own[0]).baddbmm_(passed.back, ahead.way[0]), shape)
+        if not to_weights:
+            return dh, ()
         weight = torch.bmm(dz.mT, rows)
         if ahead.kept is not None:
             weight.baddbmm_(passed.back.mT, ahead.kept)
-        return _as_before(torch.bmm(dz, passed.own[0]).baddbmm_(passed.back, ahead.way[0]), shape), (weight, dz.sum(1))
+        return dh, (weight, dz.sum(1))
 
 
 @dataclass(frozen=True)
@@ -205,51 +210,65 @@ class Block:
         return kernel.flatten(0, 1).clone(memory_format=torch.channels_last), shift, scale.flatten(), offset.flatten()
 
     def out(self, h: Tensor, own: Weights) -> tuple[Tensor, Any]:
-        after, bent = blocks.forward(self._convolved(h, own[0]), own[2], own[3])
-        return after, (h, bent)
+        before = Planes(h, h.shape[1] // own[0].shape[1])
+        after, bent = blocks.forward(self._convolved(before, own[0]), own[2], own[3])
+        return after, (before, bent)
 
     def back(self, slope: Tensor, own: Weights, kept: Any, *, to_input: bool, to_weights: bool) -> tuple[Tensor | None, Weights, Any]:
-        h, bent = kept
+        before, bent = kept
         dz, e, ex = blocks.backward(slope, bent)
-        dh, kernel = self._back(dz, h, own[0], to_input, to_weights)
+        du = Planes(dz, before.groups)
+        dh, kernel = self._back(du, before, own[0], to_input, to_weights)
         found = (kernel, torch.zeros_like(own[1]), bent.n * ex.sum((0, 2, 3)), bent.n * e.sum((0, 2, 3))) if to_weights else ()
-        return dh, found, (slope, dz, e, ex)
+        return dh, found, (slope, du, e, ex)
 
     def along(self, dh: Tensor | None, way: Weights, passed: Passed) -> tuple[Tensor, Any]:
-        h, bent = passed.kept
-        u = self._convolved(h, way[0])
+        before, bent = passed.kept
+        u, changed = self._convolved(before, way[0]), None
         if dh is not None:
-            u += self._convolved(dh, passed.own[0])
-        return blocks.along(u, way[2], way[3], bent)
+            changed = Planes(dh, before.groups)
+            u += self._convolved(changed, passed.own[0])
+        after, kept = blocks.along(u, way[2], way[3], bent)
+        return after, (kept, changed)
 
-    def second(self, slope: Tensor, passed: Passed, ahead: Ahead) -> tuple[Tensor, Weights]:
-        (h, bent), (first_slope, du, e, ex) = passed.kept, passed.back
-        dz, scale = blocks.second(first_slope, ahead.kept, bent, e, ex, besides=slope)
-        rest = torch.zeros_like(passed.own[1]), scale, (slope * bent.on_one).sum((0, 2, 3))
-        if ahead.dh is not None:
-            dh, kernel = self._back(dz, h, passed.own[0], True, True)
-            dh_too, kernel_too = self._back(du, ahead.dh, ahead.way[0], True, True)
-            return dh.add_(dh_too), (kernel.add_(kernel_too), *rest)
-        kernel = self._back(dz, h, passed.own[0], False, True)[1]
-        return self._to_images(((dz, passed.own[0]), (du, ahead.way[0])), h), (kernel, *rest)
+    def second(self, slope: Tensor, passed: Passed, ahead: Ahead, *, to_weights: bool) -> tuple[Tensor, Weights]:
+        (before, bent), (first_slope, du, e, ex), (kept, changed) = passed.kept, passed.back, ahead.kept
+        z_slope, scale = blocks.second(first_slope, kept, bent, e, ex, besides=slope)
+        dz = Planes(z_slope, before.groups)
+        if changed is not None:
+            dh, kernel = self._back(dz, before, passed.own[0], True, to_weights)
+            dh_too, kernel_too = self._back(du, changed, ahead.way[0], True, to_weights)
+            dh.add_(dh_too)
+            if to_weights:
+                kernel.add_(kernel_too)
+        else:
+            dh = self._to_images(((dz, passed.own[0]), (du, ahead.way[0])), before)
+            kernel = self._back(dz, before, passed.own[0], False, True)[1] if to_weights else None
+        return dh, (kernel, torch.zeros_like(passed.own[1]), scale, (slope * bent.on_one).sum((0, 2, 3))) if to_weights else ()
 
-    def _to_images(self, pairs: Sequence[tuple[Tensor, Tensor]], h: Tensor) -> Tensor:
+    def _to_images(self, pairs: Sequence[tuple[Planes, Tensor]], before: Planes) -> Tensor:
         """What slopes of the output come to at the input, each through its kernel; summed."""
-        if pairs[0][1].shape[1] > 1 or h.device.type != "cpu":
-            return torch.stack([self._back(slope, h, kernel, True, False)[0] for slope, kernel in pairs]).sum(0)
+        b, channels, *sides = before.x.shape
+        if channels > before.groups or before.x.device.type != "cpu":
+            return torch.stack([self._back(slope, before, kernel, True, False)[0] for slope, kernel in pairs]).sum(0)
         # For a single channel by a matrix product, which is two to four times as fast here as the CPU's own way.
-        b, groups = h.shape[:2]
-        slopes = torch.cat([slope.permute(0, 2, 3, 1).reshape(-1, groups, slope.shape[1] // groups) for slope, _ in pairs], 2)
-        kernels = torch.cat([kernel.reshape(groups, -1, 9) for _, kernel in pairs], 1)
-        patches = torch.bmm(kernels.mT, slopes.permute(1, 2, 0))  # (groups, 9, b * h * w)
-        return functional.fold(patches.view(groups * 9, b, -1).transpose(0, 1), h.shape[2:], 3, padding=self.padding)
+        patches = before.x.new_zeros(())
+        for slope, kernel in pairs:
+            rows = slope.x.permute(0, 2, 3, 1).reshape(-1, channels, slope.x.shape[1] // channels)  # (b * h * w, groups, o)
+            patches = torch.baddbmm(patches, kernel.reshape(channels, -1, 9).mT, rows.permute(1, 2, 0))  # (groups, 9, b * h * w)
+        return functional.fold(patches.view(channels * 9, b, -1).transpose(0, 1), tuple(sides), 3, padding=self.padding)
 
-    def _convolved(self, h: Tensor, kernel: Tensor) -> Tensor:
-        return functional.conv2d(h, kernel, padding=self.padding, groups=h.shape[1] // kernel.shape[1])
+    def _convolved(self, before: Planes, kernel: Tensor) -> Tensor:
+        if winograd.pays(before.x, kernel, self.padding):
+            return winograd.convolve(before, kernel)
+        return functional.conv2d(before.x, kernel, padding=self.padding, groups=before.groups)
 
-    def _back(self, slope: Tensor, h: Tensor, kernel: Tensor, to_input: bool, to_kernel: bool) -> tuple[Any, Any]:
-        layout = (1, 1), (self.padding,) * 2, (1, 1), False, (0, 0), h.shape[1] // kernel.shape[1]
-        dh, dkernel, _ = torch.ops.aten.convolution_backward(slope, h, kernel, None, *layout, [to_input, to_kernel, False])
+    def _back(self, slope: Planes, before: Planes, kernel: Tensor, to_input: bool, to_kernel: bool) -> tuple[Any, Any]:
+        if winograd.pays(before.x, kernel, self.padding):
+            dh = winograd.to_input(slope, kernel) if to_input else None
+            return dh, winograd.to_kernel(slope, before) if to_kernel else None
+        layout = (1, 1), (self.padding,) * 2, (1, 1), False, (0, 0), before.groups
+        dh, dkernel, _ = torch.ops.aten.convolution_backward(slope.x, before.x, kernel, None, *layout, [to_input, to_kernel, False])
         return dh, dkernel
 
 

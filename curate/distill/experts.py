@@ -6,7 +6,7 @@ Plain experts as in Cazenavette et al. 2022; flat ones (`rho`) as in Du et al. 2
 Improve Dataset Distillation"; smooth ones (`clip_epochs`, `penalty`) as in Shen et al. 2023 (AST).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from curate.disk import checksum
 from curate.distill.augment import DSA
+from curate.distill.buffers import buffers_in, trajectories
 from curate.distill.networks import Network
 from curate.errors import InputError, OtherDatasetError, OtherJobError
 from curate.progress import Task
@@ -90,6 +92,7 @@ def obtain(
 ) -> Experts:
     """`count` experts of `epochs` epochs: those of `data.runs` if it holds any, else the distiller's own, trained as far as needed.
 
+    `data.runs` may also hold the official code's replay buffers, whose experts are copied; they do not say what they were trained on.
     `about` names the architecture. Experts of another dataset, architecture, recipe or seed are refused, with the difference. Costs
     count x epochs passes over the data and 4 size count (epochs + 1) bytes of disk; killed, it goes on after the last whole epoch.
     """
@@ -101,7 +104,17 @@ def obtain(
     if taken is not None and (taken / MANIFEST).is_file():
         return _take_over(Store.open(taken), data, job, count, epochs)
     path = data.folder / FOLDER
-    store = _opened(path, data, job, _group_size(data, recipe, count))
+    group = _group_size(data, recipe, count)
+    if data.runs is not None:
+        files = buffers_in(data.runs)
+        if not files:
+            raise InputError(
+                f'"{data.runs}" holds no experts; a folder that `curate distill` wrote with a trajectory method, or one with '
+                "replay_buffer_0.pt, …, is expected. Leave out --run to train them."
+            )
+        job = {"network": dict(about), "size": network.size, "buffers": {file.name: checksum(file) for file in files}}
+        return _copied(_opened(path, data, job, group), data, trajectories(files, network, epochs), count, epochs)
+    store = _opened(path, data, job, group)
     group = int(store.settled["group"])
     groups = range(-(-count // group))
     with data.progress.task("experts", epochs * len(groups), unit="epochs") as task:
@@ -130,6 +143,27 @@ def _take_over(store: Store, data: RealImages, job: Mapping[str, Any], count: in
             f'"{store.path}" holds {finished} experts of at least {epochs} epochs; {count} are needed. '
             "Run the command that made them to its end, ask for fewer or shorter ones, or leave out --run."
         )
+    return Experts(store, count, epochs, group, data.device)
+
+
+def _copied(store: Store, data: RealImages, ways: Iterable[Tensor], count: int, epochs: int) -> Experts:
+    """The first `count` experts of what the official code saved, in files of our own; nothing is read where these are there."""
+    group = int(store.settled["group"])
+    numbers = range(-(-count // group))
+    if not all(_table(number) in store.tables and _done(store, number, epochs) == epochs for number in numbers):
+        data.progress.note(f'Replay buffers do not say what they were trained on: those in "{data.runs}" are taken for these images\' own.')
+        each = iter(ways)
+        for number in numbers:
+            members = range(number * group, min(count, (number + 1) * group))
+            way = [one for _, one in zip(members, each, strict=False)]  # in this order no expert is lost
+            if len(way) < len(members):
+                raise InputError(
+                    f'"{data.runs}" holds {number * group + len(way)} experts; {count} are needed. Use experts={number * group + len(way)}.'
+                )
+            thetas = torch.stack(way, 1)  # (epochs + 1, g, size)
+            store.describe(_table(number), {"first": members.start, "count": len(members)})
+            for epoch, theta in enumerate(thetas):
+                _save(store, number, epoch, {"theta": theta, "loss": torch.full((len(members),), torch.nan)}, theta, Recipe())
     return Experts(store, count, epochs, group, data.device)
 
 

@@ -36,7 +36,7 @@ class INFER(AbstractDecoupled):
     `start=random` does; ours are of middling loss in the teachers, as those of SRe2L++ and CV-DD, which serves far better (see
     benchmarks/results/distill_decoupled.txt). The paper trains students on mixed images with the mean of the teachers' logits; ours see
     hard labels and no teacher. The official code clips a temporary and writes JPEG; ours keeps compensators as a byte a pixel, times a
-    scale each, and holds the sums within the pixels' range. Unless told, a CPU makes 300 iterations. Cost: the teachers'
+    scale each, and holds the sums within the pixels' range. Unless told, a CPU makes 60 iterations. Cost: the teachers'
     training, then M x k x iterations batches of one image a class.
     """
 
@@ -66,12 +66,16 @@ class INFER(AbstractDecoupled):
     def _voters_a_group(self) -> int:
         return len(self._names())
 
+    def _on_cpu(self) -> tuple[int, float]:
+        return 60, 0.25
+
     def settle(self, data: RealImages, ipc: int, minutes: float | None) -> Self:
         fitting = TEACHERS[: max(1, (ipc - 1) * data.classes)] if self.teachers is None else self.teachers
         if not _originals(ipc, len(fitting), data.classes):
+            fewer = ", or fewer teachers" if len(fitting) > 1 else ""
             raise OptionError(
-                f"infer: ipc {ipc} has no room for a real image of each of {data.classes} classes and {len(fitting)} compensators. "
-                f"Use --ipc {math.ceil(1 + len(fitting) / data.classes)} or more, or fewer teachers."
+                f"infer: ipc {ipc} has no room for a real image of each of {data.classes} classes and a compensator of each teacher "
+                f"({', '.join(fitting)}). Use --ipc {math.ceil(1 + len(fitting) / data.classes)} or more{fewer}."
             )
         return super(INFER, self._with(teachers=fitting)).settle(data, ipc, minutes)
 

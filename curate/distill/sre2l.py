@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from curate.distill.decoupled import GENTLE_RATE, AbstractLabelled, noise_starts, real_starts, recovered
+from curate.distill.decoupled import FROM_NOISE, GENTLE, AbstractLabelled, noise_starts, real_starts, recovered
 from curate.distill.recovery import Voter
 from curate.distill.teachers import batch_logits, logits_of
 from curate.protocols import RealImages
@@ -29,7 +29,7 @@ class SRe2L(AbstractLabelled):
     SRe2L++, CV-DD's own baseline, is `start=real,crop=0.08,batch_labels=true`: it begins at images of middling loss, the teacher sees a
     random part of them each time, and labels them by the statistics of the batch, as in `cv_dd`.
 
-    Unless told, a CPU makes 300 iterations instead of 1,000 to 4,000, at rate 0.02 from real images, with the teacher `resnet` (16 to 64
+    Unless told, a CPU makes 300 iterations instead of 1,000 to 4,000, from real images 60 at rate 0.02, with the teacher `resnet` (16 to 64
     channels); name `teacher=resnet18` for the published one. Cost: the teacher's training, then iterations x ipc x classes images there
     and back.
     """
@@ -57,8 +57,8 @@ class SRe2L(AbstractLabelled):
     def _names(self) -> Sequence[str]:
         return (self.teacher,)
 
-    def _usual_rate(self, cpu: bool) -> float:
-        return GENTLE_RATE if cpu and self.start == "real" else super()._usual_rate(cpu)
+    def _on_cpu(self) -> tuple[int, float]:
+        return GENTLE if self.start == "real" else FROM_NOISE
 
     def _images(self, data: RealImages, ipc: int, teachers: dict[str, nn.Module], rng: KeyedRandom) -> Tensor:
         module = teachers[self.teacher]

@@ -26,7 +26,9 @@ EXPERTS_SHARE: Final = 0.4  # of a time limit, at most; the rest is for matching
 HELD_SHARE: Final = 0.1
 JUDGES: Final = 2  # networks that say how good a point on the way is
 GRAPH_BYTES: Final = 1 << 30
-FEWEST: Final = {"experts": 3, "iterations": 20}
+FEWEST: Final = {"experts": 3, "iterations": 20, "batches": 5}  # batches: of an expert's epoch
+TRIES: Final = 4  # of a step whose time is taken, the first to warm up
+TRIED_ENOUGH: Final = 1.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,18 +120,19 @@ class AbstractTrajectories(ABC):
         """Images to start from, their classes (m,), and what their labels start from: logits if they are learned, else probabilities."""
 
     def settle(self, data: RealImages, ipc: int, minutes: float | None) -> Self:
-        """Fills in every option that was left open; with `minutes`, fewer experts and iterations where these would take longer."""
+        """Fills in every option that was left open; with `minutes`, fewer experts, iterations and at last rows an epoch."""
         shape, cpu = tuple(data.images.shape[1:]), data.device.type == "cpu"
         row = preset(self.name, shape, data.classes, ipc, cpu=cpu)
         filled = {f.name: getattr(row, f.name) for f in fields(self) if getattr(self, f.name) is None and hasattr(row, f.name)}
         strategy = strategy_for(self.augment, shape[0]) if self.augment is not None or min(shape[1:]) > 12 else ""
         settled = replace(self, **filled, augment=strategy or "none", engine=self.engine or "unrolled")
-        if self.rate is None:
-            settled = replace(settled, rate=min(row.rate, settled._even_rate(len(data.images))))
         if self.engine is None and settled._memory(data, ipc) > GRAPH_BYTES:
             settled = replace(settled, engine="adjoint")
         settled._check_span()
-        return settled if minutes is None else settled._within(minutes, data, ipc)
+        settled = settled if minutes is None else settled._within(minutes, data, ipc)
+        if self.rate is None:
+            settled = replace(settled, rate=min(row.rate, settled._even_rate(len(data.images))))
+        return settled
 
     def cost(self, data: RealImages, ipc: int) -> tuple[float, int]:
         """Seconds, by one step of each kind, and bytes at the peak: the experts' group or the students', with their activations."""
@@ -250,22 +253,31 @@ class AbstractTrajectories(ABC):
         return expert, two * plan.steps / 2
 
     def _within(self, minutes: float, data: RealImages, ipc: int) -> Self:
-        """Fewer experts and iterations, so that both fit into the time; says on `data.progress` what was given up."""
+        """Fewer experts and iterations, so that both fit into the time, and where the fewest experts do not, epochs of fewer rows.
+
+        Says on `data.progress` what was given up.
+        """
         s, limit = _settled(self), minutes * 60
         expert, iteration = self._pace(data, ipc)
         experts = max(min(FEWEST["experts"], s["experts"]), min(s["experts"], int(EXPERTS_SHARE * limit / expert)))
+        rows = all_rows = min(s["epoch_rows"] or len(data.images), len(data.images))
+        if experts * expert > EXPERTS_SHARE * limit:
+            affordable = int(rows * EXPERTS_SHARE * limit / (experts * expert))
+            rows = min(rows, max(FEWEST["batches"] * s["expert_batch"], affordable))
+            expert *= rows / all_rows
         left = limit - experts * expert
         iterations = max(min(FEWEST["iterations"], s["iterations"]), min(s["iterations"], int(left / iteration)))
         given_up = [f"{name} {s[name]} -> {now}" for name, now in (("experts", experts), ("iterations", iterations)) if now < s[name]]
+        given_up += [f"epoch_rows {all_rows} -> {rows}"] if rows < all_rows else []
         if given_up:
             data.progress.note(f"To end within {minutes:g} minutes: {', '.join(given_up)}. More time makes a better set.")
         needed = experts * expert + iterations * iteration
         if needed > 1.2 * limit:
             data.progress.note(
-                f"Even {experts} experts and {iterations} iterations take about {needed / 60:.1f} minutes. Fewer epochs, a smaller width, "
-                "epoch_rows or steps would be faster."
+                f"Even {experts} experts and {iterations} iterations take about {needed / 60:.1f} minutes. Fewer epochs, a smaller width "
+                "or fewer steps would be faster."
             )
-        return replace(self, experts=experts, iterations=iterations)
+        return replace(self, experts=experts, iterations=iterations, epoch_rows=rows if rows < all_rows else self.epoch_rows)
 
     def _even_rate(self, n: int) -> float:
         """The rate at which a student's steps add up to what those of `span` epochs of an expert on n rows do."""
@@ -322,10 +334,12 @@ def _require(method: str, option: str, value: float | None, least: int) -> None:
 
 
 def _seconds(work: Any, device: torch.device) -> float:
-    for _ in range(2):  # the first warms up
+    """The least of a few times, so that what else the machine does counts little; long work is done twice and no more."""
+    each: list[float] = []
+    while len(each) < TRIES and (len(each) < 2 or sum(each) < TRIED_ENOUGH):
         start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds = time.perf_counter() - start
-    return seconds
+        each.append(time.perf_counter() - start)
+    return min(each[1:])

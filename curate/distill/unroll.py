@@ -202,7 +202,7 @@ def _derivatives(
         return phi.detach(), by_images, by_labels, rest[0] if rest else None
     x, y = student.feed.batch(step, leaves.images, leaves.labels)
     walk = walk or student.written.walk(theta, x.detach(), y.detach(), segments.scale)
-    found = student.written.twice(walk, w)
+    found = student.written.twice(walk, w, by_theta=exact)
     made, slopes = zip(*((one, by) for one, by in ((x, found.x), (y, found.y)) if one.requires_grad), strict=True)
     by_images, by_labels = torch.autograd.grad(made, (leaves.images, leaves.labels), slopes, allow_unused=True)
     return found.value, by_images, by_labels, found.theta

@@ -47,10 +47,11 @@ class Sketch:
 
     def count(self, vectors: Vectors | Placed) -> Counts:
         """How many rows fall into each bin, (R, W) int64."""
-        total = np.zeros(self.repeats * self.bins, np.int64)
+        total = self.empty()
         for _, codes in self._codes(vectors):
-            total += np.bincount(codes.reshape(-1), minlength=len(total))
-        return total.reshape(self.repeats, self.bins)
+            for own, theirs in zip(total, codes.T, strict=True):  # a hash at a time: its bins stay in cache
+                own += np.bincount(theirs, minlength=self.bins)
+        return total
 
     def density(self, vectors: Vectors | Placed, counts: Counts) -> Float64:
         """An estimate of Σ_x k(x, y) for each row y, (n,), 1 or more: a row of the set collides with itself.
@@ -59,9 +60,9 @@ class Sketch:
         """
         n = int(counts[0].sum())
         flat = counts.reshape(-1).astype(np.float32)
-        found = np.empty(len(vectors))
+        found, first = np.empty(len(vectors)), np.arange(self.repeats) * self.bins
         for start, codes in self._codes(vectors):
-            found[start : start + len(codes)] = flat.take(codes).mean(axis=1, dtype=np.float64)
+            found[start : start + len(codes)] = flat.take(codes + first).mean(axis=1, dtype=np.float64)
         if self.concat > 1:
             found = (found - n / self.bins) / (1 - 1 / self.bins)
         return np.maximum(found, 1)
@@ -71,16 +72,14 @@ class Sketch:
         return collision_probability(distance, self.width, self.kernel) ** self.concat
 
     def _codes(self, vectors: Vectors | Placed) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """(first row, codes into the flat table (rows, R) int64) of blocks of rows."""
+        """(first row, the bin of each hash (rows, R) int64) of blocks of rows."""
         projections, offsets = _hashes(self)
-        first = np.arange(self.repeats) * self.bins
         for start in range(0, len(vectors), _ROWS):
             part = vectors[start : start + _ROWS]
             codes = np.empty((len(part), self.repeats), np.int64)
             for low in range(0, len(part), _BLOCK):
                 values = part[low : low + _BLOCK] @ projections  # (rows, m·R), the m hashes of one repeat R columns apart
                 codes[low : low + _BLOCK] = self._mixed(values, offsets)
-            codes += first
             yield start, codes
 
     def _mixed(self, values: Vectors, offsets: Vectors) -> NDArray[np.uint32]:

@@ -10,6 +10,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from curate.errors import InputError, did_you_mean
+from curate.kinds import open_kind
 from curate.store import Store, as_arrow, as_numpy, read_arrow
 
 OUT_OF_FOLD, FINAL = "probs.oos", "final.arrow"
@@ -25,10 +26,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        store = Store.open(path)
-        if store.kind != "run":
-            raise InputError(f'"{path}" holds {store.kind}, not a training run.')
-        return cls(store)
+        return cls(open_kind(path, "run"))
 
     @property
     def rows(self) -> int:

@@ -13,10 +13,10 @@ from curate.model_names import reads_no_label
 from curate.plugins import Plugin, options_of, parse
 from curate.protocols import Identified, ReadsScores, Scorer, TargetOptional
 from curate.scores import ROWS, require_same_dataset
-from curate.stages import running, shards, sweeping, targeting
+from curate.stages import asked_signals, running, sweeping, targeting
 from curate.stages.arms import with_classes
+from curate.stages.asked_signals import RUN_SIGNALS
 from curate.stages.parts import Part
-from curate.stages.shards import RUN_SIGNALS
 from curate.store import Store
 
 
@@ -34,11 +34,11 @@ class Asked:
 
     @property
     def reads_embeddings(self) -> bool:
-        return any(name == "embedding" or name.startswith(shards.NEIGHBOURS) for name in self.scorer.requires)
+        return any(name == "embedding" or name.startswith(asked_signals.NEIGHBOURS) for name in self.scorer.requires)
 
     @property
     def reads_target(self) -> bool:
-        return any(name.startswith(shards.TARGET) for name in self.scorer.requires)
+        return any(name.startswith(asked_signals.TARGET) for name in self.scorer.requires)
 
     @property
     def reads_target_labels(self) -> bool:
@@ -47,7 +47,9 @@ class Asked:
         return {"label", "target.label"} <= set(names) or any(name.startswith(sweeping.OF_TARGET) for name in names)
 
 
-def ask(scorers: Sequence[str | Scorer]) -> list[Asked]:
+def ask(scorers: str | Scorer | Sequence[str | Scorer]) -> list[Asked]:
+    """The scorers that are meant, built; one alone need not be in a list."""
+    scorers = scorers if isinstance(scorers, Sequence) and not isinstance(scorers, str) else [scorers]
     if not scorers:
         raise UsageError("No scorer is asked for. Name one or more: --scorer aum --scorer el2n. `curate list scorers` shows them.")
     asked = []
@@ -120,7 +122,7 @@ def _check(
     for one in asked:
         if isinstance(one.scorer, ReadsScores) and one.scorer.scores_read is not None:
             require_same_dataset(Store.open(one.scorer.scores_read), data)
-        shards.require_known_signals(one.name, one.scorer.requires, data, target, has_embeddings=embeddings is not None)
+        asked_signals.require_known_signals(one.name, one.scorer.requires, data, target, has_embeddings=embeddings is not None)
         if one.reads_run:
             if len(data) < 2:
                 raise InputError(f'"{data.source}" has {len(data)} row; "{one.name}" trains a model and needs two or more.')

@@ -17,7 +17,7 @@ from curate.loading import load
 from curate.progress import Progress, Silent
 from curate.rng import KeyedRandom
 from curate.scores import Scores, describe_dataset
-from curate.stages import running
+from curate.stages import machine, running
 from curate.stages.arms import with_classes
 from curate.stages.running import RunOptions
 from curate.store import Store, as_arrow, differences, writing
@@ -97,7 +97,7 @@ def evaluate(
     if store is not None:
         store.require_dataset(data)
     with writing(folder, overwrite=overwrite):
-        work = _Retraining(data, goal, folder, RunOptions(**options), None if store is None else store.store.job["run"], device, progress)
+        work = _Retraining(data, goal, folder, RunOptions.of(options), None if store is None else store.store.job["run"], device, progress)
         work.open(share, seed)
         outputs = work.outputs(subsets, repeats)  # (repeats, subsets, targets)
     return _judged(found, outputs, work.masks(subsets), seed)
@@ -167,10 +167,10 @@ class _Retraining:
             if there != {"kind": "lds", "dataset": self.data.fingerprint, **job}:
                 difference = differences(there, {"kind": "lds", "dataset": self.data.fingerprint, **job})
                 raise OtherJobError(f'"{self.folder}" holds another job ({difference}). Use another --out, or --overwrite.')
-            running.require_device(self.store.settled, self._asked)
+            machine.require_device(self.store.settled, self._asked)
             self.store.drop_damaged()
         else:
-            settled = {**running.settle_machine(self._asked), "threads": running.choose_threads(self.data, self.proxy, self.recipe)}
+            settled = {**machine.settle(self._asked), "threads": machine.choose_threads(self.data, self.proxy, self.recipe)}
             self.store = Store.create(self.folder, "lds", dataset=describe_dataset(self.data), job=job, settled=settled)
         self.store.describe(OUTPUTS, {"output": "log p / (1 - p) of the target rows' labels"})
         self.share, self.seed = share, seed
@@ -204,7 +204,7 @@ class _Retraining:
         goal = self.proxy.prepare(self.target, device, self.progress, **read, like=inputs)
         usable = np.setdiff1d(np.flatnonzero(self.data.labels >= 0), list(inputs.failed))
         targets = np.setdiff1d(np.flatnonzero(self.target.labels >= 0), list(goal.failed))
-        with running.machine(self.store.settled), self.progress.task("retrain on subsets", len(todo), "models") as task:
+        with machine.as_started(self.store.settled), self.progress.task("retrain on subsets", len(todo), "models") as task:
             for subset, repeat in todo:
                 started, cpu = time.perf_counter(), time.process_time()
                 rows = np.intersect1d(np.flatnonzero(masks[subset]), usable)

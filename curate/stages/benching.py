@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, InputError, OptionError, OtherJobError, UsageError
+from curate.errors import ColumnError, OptionError, OtherJobError, UsageError
+from curate.kinds import open_kind
 from curate.loading import load
 from curate.plugins import options_of
 from curate.progress import Progress, Silent
@@ -52,10 +53,7 @@ class Bench:
     @classmethod
     def open(cls, path: str | Path) -> "Bench":
         """InputError where the folder holds no bench."""
-        store = Store.open(path)
-        if store.kind != "bench":
-            raise InputError(f'"{path}" is a store of kind "{store.kind}", no bench. `curate bench DATA --scorer … --out DIR` makes one.')
-        return cls(store)
+        return cls(open_kind(path, "bench"))
 
     @property
     def path(self) -> Path:
@@ -63,7 +61,7 @@ class Bench:
 
     @property
     def table(self) -> pa.Table:
-        return self.store.read(RESULTS)
+        return self.store.read(RESULTS) if self.store.files(RESULTS) else SCHEMA.empty_table()
 
     def summary(self) -> dict[str, Any]:
         """Means over the seeds as plain JSON values: `means[scorer][hardness]` has the metrics, AUROC's deviation and the stability."""
@@ -105,7 +103,7 @@ def bench(
     if seeds < 1:
         raise OptionError(f"seeds must be 1 or more, got {seeds}; 3 or more are advised.")
     running.require_labels(data, "bench")
-    names = list(dict.fromkeys([*scorers, RANDOM]))
+    names = list(dict.fromkeys([*([scorers] if isinstance(scorers, str) else scorers), RANDOM]))
     if len(names) < 2:
         raise UsageError("No scorer is asked for besides random. Name one or more: --scorer aum --scorer el2n.")
     asked = asking.ask(names)
@@ -114,7 +112,7 @@ def bench(
         "scorers": {one.name: {"method": one.plugin.method, "options": dict(options_of(one.scorer))} for one in asked},
         "hardness": kinds,
         "seeds": [seed + i for i in range(seeds)],
-        "run": {name: value for name, value in RunOptions(**options).given().items()} | {"model": _model(options.get("model"), data)},
+        "run": {name: value for name, value in RunOptions.of(options).given().items()} | {"model": _model(options.get("model"), data)},
         **({"encoder": vectors} if vectors else {}),
     }
     with writing(out, overwrite=overwrite) as folder:

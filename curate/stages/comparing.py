@@ -15,7 +15,7 @@ from curate.loading import load
 from curate.progress import Progress, Silent
 from curate.scores import Scores, describe_dataset
 from curate.selection import HERE, Selection
-from curate.stages import running, showing
+from curate.stages import machine, showing
 from curate.stages.arms import Rows, excluded_rows, held_rows, make_arms, open_selections
 from curate.stages.curves import draw_curve
 from curate.stages.fits import Beside, Fit, Fits
@@ -76,7 +76,7 @@ def compare(
     """
     progress = progress or Silent()
     data = load(data)
-    _check(seeds, budget, steps, train, device, workers, RunOptions(**options))
+    _check(seeds, budget, steps, train, device, workers, RunOptions.of(options))
     chosen = open_selections(selections, data)
     cost = None if scores is None else _scoring_seconds(scores, data)
     with writing(out, overwrite=overwrite) as folder:
@@ -88,13 +88,13 @@ def compare(
             own = FunctionTrainer(data, train, test, seed, weighted, progress)
             store = _do(_Job(data, own, chosen, each, progress), folder, known, {}, cost, Beside())
         else:
-            proxy, recipe = plan(data, RunOptions(**options))
+            proxy, recipe = plan(data, RunOptions.of(options))
             held = held_rows(data, test, seed)
-            cores = running.threads_now()
+            cores = machine.threads_now()
             settled = _settled(known, device, lambda: _threads(data, proxy, recipe, workers, cores))
             free = cores // settled["threads"] if settled["device"] == "cpu" else 1
             beside = Beside(workers or free, sure=workers is not None)
-            with running.machine(settled):
+            with machine.as_started(settled):
                 trainer = ProxyTrainer(data, held, proxy, recipe, budget or "steps", steps, settled["device"], progress)
                 store = _do(_Job(data, trainer, chosen, each, progress), folder, known, settled, cost, beside)
     return Comparison(store)
@@ -103,10 +103,10 @@ def compare(
 def _settled(known: Store | None, device: str, threads: Callable[[], int]) -> dict[str, Any]:
     """What moves rounding: as the job was started, else as it is chosen now."""
     if known is None:
-        return {**running.settle_machine(device), "threads": threads()}
+        return {**machine.settle(device), "threads": threads()}
     if "device" not in known.settled:
         raise OtherJobError(f'"{known.path}" holds a comparison by a training function of one\'s own. Use another --out, or --overwrite.')
-    running.require_device(known.settled, device)
+    machine.require_device(known.settled, device)
     return known.settled
 
 
@@ -116,7 +116,7 @@ def _threads(data: Dataset, proxy: "Proxy", recipe: "Recipe", workers: int | Non
 
     if workers is None and proxy.name in BUILT_IN:
         return 1
-    return min(running.choose_threads(data, proxy, recipe), max(1, cores // (workers or 1)))
+    return min(machine.choose_threads(data, proxy, recipe), max(1, cores // (workers or 1)))
 
 
 def _do(job: "_Job", folder: Path, known: Store | None, settled: Mapping[str, Any], cost: float | None, beside: Beside) -> Store:

@@ -24,7 +24,7 @@ from curate.progress import Progress, Silent
 from curate.protocols import Distilled, Distiller, Identified
 from curate.rng import KeyedRandom
 from curate.scores import describe_dataset
-from curate.stages import running
+from curate.stages import machine, running
 from curate.stages.arms import Held, excluded_rows, held_rows
 from curate.stages.room import require_memory
 from curate.stages.worth import initial_seeds, worth_of
@@ -89,7 +89,7 @@ def synthesize(
         job = _job_of(plugin, distiller, request, held)
         known = _known(folder, data, job)
         work = _Work(data, held, plugin, distiller, request, known, device, _experts(run), progress)
-        with running.machine(work.settled):
+        with machine.as_started(work.settled):
             store = work.open(folder, job)
             work.do(store, command)
     return Synthetic(store, keep)
@@ -114,7 +114,7 @@ def plan(
     data = load(data)
     running.require_labels(data, plugin.name)
     work = _Work(data, held_rows(data, test, seed, UNMET), plugin, distiller, request, None, device, None, progress)
-    with tempfile.TemporaryDirectory() as folder, running.machine(work.settled):
+    with tempfile.TemporaryDirectory() as folder, machine.as_started(work.settled):
         work.read(Path(folder))
         settled = distiller.settle(work.images, ipc, minutes)
         seconds, memory = settled.cost(work.images, ipc)
@@ -203,10 +203,10 @@ class _Work:
         self.known, self.runs, self.progress = known, runs, progress
         self.images: Any = None
         if known is not None:
-            running.require_device(known.settled, device)
+            machine.require_device(known.settled, device)
             self.settled = known.settled
         else:
-            self.settled = {**running.settle_machine(device), "threads": _threads(data, request)}
+            self.settled = {**machine.settle(device), "threads": _threads(data, request)}
 
     def read(self, folder: Path) -> None:
         """Reads and checks the images, of training and testing, and fits the transform."""
@@ -298,7 +298,7 @@ def _threads(data: Dataset, request: Request) -> int:
 
     first = next((image for image in data.images(0, min(64, len(data))) if image is not None), None) if data.modality == "image" else None
     pixels = request.image_size**2 if request.image_size else 0 if first is None else first.size[0] * first.size[1]
-    return torch.get_num_threads() if 128 * pixels >= running.SHARED_PIXELS else 1
+    return torch.get_num_threads() if 128 * pixels >= machine.SHARED_PIXELS else 1
 
 
 def _as_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from curate.data import Dataset
 from curate.errors import DoesNotFitError, OptionError
 from curate.progress import Progress
 from curate.protocols import Opens, Pays, ReadsTarget, Scorer, Shard, Weighs
-from curate.stages import running, shards
+from curate.stages import asked_signals, machine, shards
 from curate.stages.asking import Asked
 from curate.stages.room import memory_of
 from curate.stages.shards import ShardTask
@@ -74,13 +74,13 @@ def scoring_seconds(data: Dataset, scorer: Scorer, device: str) -> float:
     assert isinstance(scorer, Opens), "only such scorers are timed"
     rows = np.unique(np.linspace(0, len(data) - 1, TIMED).astype(np.int64))
     few = data.select(rows)
-    columns: dict[str, Any] = {name: shards.of_data(few, name.removeprefix(shards.TARGET), 0, len(few)) for name in scorer.requires}
+    columns: dict[str, Any] = {name: shards.of_data(few, name.removeprefix(asked_signals.TARGET), 0, len(few)) for name in scorer.requires}
     shard = Shard(rows, columns)
     scorer.open(device)
     try:
         told = scorer.merge_target([scorer.fit_target(shard)]) if isinstance(scorer, ReadsTarget) else {}  # of the rows themselves
         started = time.perf_counter()
-        scorer.score(shard, {f"{shards.TARGET}{key}": value for key, value in told.items()} or None)
+        scorer.score(shard, {f"{asked_signals.TARGET}{key}": value for key, value in told.items()} or None)
         return (time.perf_counter() - started) / len(rows) * len(data)
     finally:
         scorer.close()
@@ -97,7 +97,7 @@ def training_cost(data: Dataset, proxy: "Proxy", recipe: "Recipe", device: str, 
     inputs = proxy.prepare(few, torch.device(device), Silent(), image_size=recipe.image_size, augment=recipe.augment)
     classes = 0 if proxy.loss_only else max(2, len(data.label_names))
     model = seeded(lambda: proxy.build(inputs.shape, classes), 0).to(device)
-    with running.machine({"device": device, "threads": running.choose_threads(data, proxy, recipe)}):
+    with machine.as_started({"device": device, "threads": machine.choose_threads(data, proxy, recipe)}):
         seconds = _time_steps(model, inputs, len(few), recipe.batch_size, device)
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     per_row = float(np.prod(inputs.shape)) if data.modality == "image" else 4.0 * inputs.shape[0] if len(inputs.shape) == 1 else 400.0

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from curate.comparison import METRICS
 from curate.progress import Progress, Silent, Task
-from curate.stages import engines, running
+from curate.stages import engines, machine
 from curate.stages.arms import Arm, Rows
 from curate.stages.room import physical_memory
 from curate.stages.trainers import FitFailed, Trainer
@@ -94,7 +94,7 @@ def _in_processes(held: bytes, asked: Sequence[tuple[Arm, int]], workers: int, t
 
 def _fit_there(asked: tuple[Arm, int]) -> Fit:
     fits: Fits = engines.held()
-    with running.machine(fits.settled), Silent().task("train", 1) as task:
+    with machine.as_started(fits.settled), Silent().task("train", 1) as task:
         return fits.fit(*asked, task)
 
 

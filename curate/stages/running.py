@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.data import Dataset
-from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailuresError, UsageError
+from curate.errors import ColumnError, OptionError, OtherJobError, TooManyFailuresError, UnknownNameError, UsageError, did_you_mean
 from curate.locks import locked
 from curate.progress import Progress
 from curate.scores import describe_dataset, require_same_dataset
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from curate.signals.runs import Run
     from curate.signals.training import Recipe
 
-# A batch of fewer pixels is one thread's work: 128 x 28 x 28 is shared, 64 x 8 x 8 is not.
-SHARED_PIXELS = 32_768
 RUN_TABLES = ("dynamics", "eval", "probs", "checkpoints", "state", "status")
 
 
@@ -48,6 +45,15 @@ class RunOptions:
     image_size: int | None = None
     precision: str | None = None
     checkpoints: str | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "RunOptions":
+        """The options by name; UnknownNameError with a did-you-mean for a name that is none."""
+        names = [f.name for f in fields(cls)]
+        for name in options:
+            if name not in names:
+                raise UnknownNameError(f'No option "{name}".{did_you_mean(name, names)} Those of a training run are: {", ".join(names)}.')
+        return cls(**options)
 
     def given(self) -> dict[str, Any]:
         """The options that the user set, without the model."""
@@ -89,9 +95,9 @@ def _planned(options: RunOptions, data: Dataset, known: Mapping[str, Any] | None
 
 
 def _refuse_image_options(options: RunOptions, data: Dataset) -> None:
-    for name in ("augment", "image_size") if data.modality != "image" else ():
-        if getattr(options, name) is not None:
-            raise OptionError(f'--{name.replace("_", "-")} is for images, and "{data.source}" is {data.modality} data. Leave it out.')
+    given = {"--augment": options.augment in ("crop", "flip_crop"), "--image-size": options.image_size is not None}
+    for name in [name for name, is_given in given.items() if is_given and data.modality != "image"]:
+        raise OptionError(f'{name} is for images, and "{data.source}" is {data.modality} data. Leave it out.')
 
 
 def require_labels(data: Dataset, needed_by: str) -> None:
@@ -313,64 +319,6 @@ def reuse(path: str | Path, data: Dataset) -> "list[Run]":
             )
         run.store.require_whole(t for t in run.store.tables if t != "checkpoints")
     return runs
-
-
-def settle_machine(device: str) -> dict[str, Any]:
-    """What moves rounding, fixed when a job starts and kept when it resumes: device and library versions; `choose_threads` goes with it."""
-    import torch
-
-    chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f'Device "{device}" cannot be used here ({str(error).splitlines()[0]}). Use --device cpu or auto.') from error
-    return {"device": chosen, "torch": torch.__version__, "numpy": np.__version__}
-
-
-def threads_now() -> int:
-    """How many threads torch uses here."""
-    import torch
-
-    return torch.get_num_threads()
-
-
-def choose_threads(data: Dataset, proxy: "Proxy", recipe: "Recipe") -> int:
-    """All cores, but one for small networks: their steps are too short to share, and on a busy machine they wait for each other."""
-    import torch
-
-    from curate.signals.proxies import BUILT_IN
-
-    if proxy.name not in BUILT_IN:
-        return torch.get_num_threads()
-    if data.modality != "image":
-        return 1
-    first = next((image for image in data.images(0, min(64, len(data))) if image is not None), None)
-    pixels = recipe.image_size**2 if recipe.image_size else 0 if first is None else first.size[0] * first.size[1]
-    return torch.get_num_threads() if pixels * recipe.batch_size >= SHARED_PIXELS else 1
-
-
-@contextmanager
-def machine(settled: Mapping[str, Any]) -> Iterator[None]:
-    """The machine as a job was started on it, for as long as the job runs; the caller's own settings come back afterwards."""
-    import torch
-
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.set_num_threads(settled.get("threads", threads))
-    torch.use_deterministic_algorithms(settled.get("device") == "cpu", warn_only=True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-def require_device(settled: Mapping[str, Any], device: str) -> None:
-    """OtherJobError where another device is asked for than the job was started on."""
-    if device not in ("auto", settled["device"]):
-        raise OtherJobError(
-            f"The job was started with device {settled['device']}, --device says {device}. Leave it out, or use another --out."
-        )
 
 
 def require_few_failures(failed: Mapping[int, str], n: int, max_failures: float) -> None:

@@ -18,7 +18,7 @@ from curate.plugins import options_of
 from curate.progress import Progress, Task
 from curate.protocols import Concludes, DependsOnMachine, Opens, Pays, ReadsTarget, Scorer, State
 from curate.scores import ROWS, Scores, describe_dataset, require_same_dataset
-from curate.stages import engines, estimates, parts, running, shards, sweeping, targeting
+from curate.stages import asked_signals, engines, estimates, machine, parts, running, shards, sweeping, targeting
 from curate.stages.asking import Asked, describe_scorer
 from curate.stages.engines import Engine
 from curate.stages.parts import Part
@@ -99,9 +99,9 @@ class Job:
         found = [run.seed for run in self.given_runs] or [seed + i for i in range(seeds or 1)]
         if not (self.folder / "manifest.json").is_file() or _is_blank(Store.open(self.folder)):
             opens = any(isinstance(one.scorer, Opens) for one in self.wanted)
-            settled = running.settle_machine(device) if self.needs_run or opens else {}
+            settled = machine.settle(device) if self.needs_run or opens else {}
             if opens:
-                settled["scoring_threads"] = running.threads_now()
+                settled["scoring_threads"] = machine.threads_now()
             settled["shard_rows"] = shard_rows or default_shard_rows(len(self.data))
             return Store.create(
                 self.folder, "scores", dataset=describe_dataset(self.data), job={"seeds": found, "run": None}, settled=settled
@@ -126,11 +126,11 @@ class Job:
             )
         opens = any(isinstance(one.scorer, Opens) for one in self.wanted)
         if (self.needs_run or opens) and "device" not in store.settled:
-            store.update(settled=running.settle_machine(device))
+            store.update(settled=machine.settle(device))
         if opens:
-            running.require_device(store.settled, device)
+            machine.require_device(store.settled, device)
             if "scoring_threads" not in store.settled:
-                store.update(settled={"scoring_threads": running.threads_now()})
+                store.update(settled={"scoring_threads": machine.threads_now()})
         return store
 
     def _settle_run(self, options: RunOptions, device: str) -> None:
@@ -148,12 +148,12 @@ class Job:
                 running.require_same_recipe(options, self.data, given, self.given_runs[0].store.path)
             self.epochs = self.given_runs[0].epochs
         else:
-            running.require_device(self.store.settled, device)
+            machine.require_device(self.store.settled, device)
             self.proxy, self.recipe = running.plan_recipe(options, self.data, known)
             self.model_spec = options.model or (known or {}).get("model_spec")
             self.epochs = self.recipe.epochs
             if "threads" not in self.store.settled:
-                self.store.update(settled={"threads": running.choose_threads(self.data, self.proxy, self.recipe)})
+                self.store.update(settled={"threads": machine.choose_threads(self.data, self.proxy, self.recipe)})
             known = {"model": self.proxy.name, "model_spec": _portable(options.model, known), **running.as_json(self.recipe)}
         self._known = known
 
@@ -230,7 +230,7 @@ class Job:
         spec = self.model_spec
         trainer = running.Trainer(self.data, self.proxy, self.recipe, self.store.settled, self.max_failures, self.progress, spec)
         trainer.wait = 0.0 if part is None else float("inf")
-        with running.machine(self.store.settled):
+        with machine.as_started(self.store.settled):
             runs = [trainer.run(self.folder / "runs", seed, requires, self._sweeps) for seed in self.seeds]
             return [self._swept(trainer, run, part) for run in runs]
 
@@ -256,7 +256,7 @@ class Job:
         found = []
         for given in self.given_runs:
             trainer = running.trainer_of(given, self.data, self.max_failures, self.progress)
-            with running.machine(given.store.settled):
+            with machine.as_started(given.store.settled):
                 with locked(given.store.path, wait=0.0 if part is None else float("inf")):
                     run = type(given).open(given.store.path)  # another part may have been at it
                     for table in running.RUN_TABLES:
@@ -288,7 +288,7 @@ class Job:
 
     def _find_neighbours(self) -> None:
         """Makes the graph once, as wide as the widest scorer needs it, before shards read it."""
-        k = max(shards.neighbours_read(one.scorer.requires) for one in self.asked)
+        k = max(asked_signals.neighbours_read(one.scorer.requires) for one in self.asked)
         if k and self.embeddings is not None:
             from curate.index.graph import shared_graph
 
@@ -349,7 +349,7 @@ class Job:
 
     def _target_vectors(self, one: Asked) -> Any:
         """Where the target's rows lie among the embedded ones; None where the scorer does not ask or they are vectors themselves."""
-        if self.target is None or f"{shards.TARGET}embedding" not in one.scorer.requires:
+        if self.target is None or f"{asked_signals.TARGET}embedding" not in one.scorer.requires:
             return None
         return targeting.vectors(self.target, self.embeddings, self.target_embeddings, str(self.store.settled.get("device", "auto")))
 
@@ -398,7 +398,7 @@ class Job:
             about["target"] = {"fingerprint": self.target.fingerprint, "rows": len(self.target), "inputs": list(self.target.inputs)}
         if one.reads_embeddings and self.embeddings is not None:
             about["embeddings"] = self.embeddings.about()
-        if self.target_embeddings is not None and f"{shards.TARGET}embedding" in one.scorer.requires:
+        if self.target_embeddings is not None and f"{asked_signals.TARGET}embedding" in one.scorer.requires:
             about["target_embeddings"] = self.target_embeddings.about()
         if one.reads_run:
             about |= {"runs": [run.store.path.name for run in runs], "epochs": self.epochs}
@@ -407,7 +407,7 @@ class Job:
     def _lends(self, one: Asked, other: Scores) -> bool:
         """Whether another store's scores of that name hold here for every row that is unchanged."""
         placed = self.embeddings is not None and one.reads_embeddings  # by axes that depend on the whole dataset
-        if one.name not in other.names or placed or not shards.is_row_local(one.scorer):
+        if one.name not in other.names or placed or not asked_signals.is_row_local(one.scorer):
             return False
         about, own = other.about(one.name), self._about(one, ())
         return all(about.get(key) == own.get(key) for key in ("method", "options", "version", "requires", "source", "target"))

@@ -10,7 +10,7 @@ from curate.locks import locked
 from curate.progress import Progress, Silent
 from curate.protocols import Opens, Pays, Scorer, Weighs
 from curate.scores import Scores
-from curate.stages import engines, estimates, running, shards
+from curate.stages import asked_signals, engines, estimates, machine, running
 from curate.stages.asking import bring
 from curate.stages.room import require_memory, require_room
 from curate.stages.running import RunOptions
@@ -84,7 +84,7 @@ def score(
     with engines.engine(engine, workers, ray_address, worker_gpus, progress) as runner:
 
         def opened() -> Job:
-            job = Job(data, folder, asked, given.target, seed, seeds, run, RunOptions(**options), device, shard_rows, progress)
+            job = Job(data, folder, asked, given.target, seed, seeds, run, RunOptions.of(options), device, shard_rows, progress)
             job.max_failures, job.engine, job.embeddings = max_failures, runner, given.embeddings
             job.max_requests, job.target_embeddings = max_requests, given.target_embeddings
             job.borrow(from_store)
@@ -152,22 +152,22 @@ def plan(
     planned |= {"model": None, "epochs": None, "seeds": every, "device": device, "shard_rows": shard_rows or default_shard_rows(len(data))}
     cost = {"seconds": len(asked) * len(data) * 1e-6, "memory": 100.0 * len(data), "disk": len(asked) * 24.0 * len(data)}
     if trains:
-        device = running.settle_machine(device)["device"]
-        proxy, recipe = running.plan_recipe(RunOptions(**options), data, known)
+        device = machine.settle(device)["device"]
+        proxy, recipe = running.plan_recipe(RunOptions.of(options), data, known)
         for one in asked:
             running.require_told_by_a_loss(proxy, one.scorer.settle(recipe.epochs).requires)
         planned |= {"model": proxy.name, "epochs": recipe.epochs, "device": device}
         extra = estimates.training_cost(data, proxy, recipe, device, every)
         cost = {name: value + extra[name] for name, value in cost.items()}
     if engine == "local" and any(isinstance(one.scorer, Weighs) for one in asked):
-        cost["memory"] += estimates.models_fit(asked, running.settle_machine(device)["device"], workers)
+        cost["memory"] += estimates.models_fit(asked, machine.settle(device)["device"], workers)
     for one in asked:
         if isinstance(one.scorer, Pays) and one.scorer.server is not None:
             requests, tokens = estimates.requests_of(one.scorer, [(data, 0, len(data))])
             planned["requests"] = planned.get("requests", 0) + requests
             planned["request_tokens"] = planned.get("request_tokens", 0) + tokens
-        elif isinstance(one.scorer, Opens) and shards.is_row_local(one.scorer) and not one.reads_embeddings:
-            planned["device"] = running.settle_machine(device)["device"]
+        elif isinstance(one.scorer, Opens) and asked_signals.is_row_local(one.scorer) and not one.reads_embeddings:
+            planned["device"] = machine.settle(device)["device"]
             cost["seconds"] += estimates.scoring_seconds(data, one.scorer, planned["device"])
     require_room(Path(out), cost["disk"])
     require_memory(cost["memory"])

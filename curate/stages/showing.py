@@ -9,6 +9,7 @@ from curate.comparison import Comparison
 from curate.embeddings import EMBEDDINGS
 from curate.errors import InputError
 from curate.scores import ROWS, Scores
+from curate.selection import HERE
 from curate.store import MANIFEST, RESULT, Store
 from curate.synthetic import KIND as DISTILLED
 from curate.synthetic import Synthetic
@@ -31,8 +32,14 @@ def describe(path: str | Path) -> dict[str, Any]:
         about["report"] = Synthetic.open(path).summary()
     elif store.kind == "run":
         about["runs"] = [_run_line(store)]
+    elif store.kind == "bench":
+        from curate.stages.benching import Bench
+
+        about["report"] = Bench(store).summary()
     else:
-        about["report"] = store.about(".").get("report", {}) if "." in store.tables else {}
+        if store.kind == "selection" and not (HERE in store.tables and store.files(HERE)):
+            raise InputError(f'The selection in "{store.path}" is not finished. Run its command again: it goes on.')
+        about["report"] = store.about(HERE).get("report", {}) if HERE in store.tables else {}
         about["files"] = {table: len(store.files(table)) for table in store.tables}
     about["seconds"] = round(sum(float(line.get("wall", 0)) for line in _history(Path(path))), 1)
     return about

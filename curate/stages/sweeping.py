@@ -210,7 +210,7 @@ Done = tuple[Mapping[str, Entry], Mapping[str, Any]]
 def sweep_range(task: RangeTask) -> Done:
     """Visits the checkpoints with one range of rows and writes a file a scorer; the caller enters them in the manifest."""
     from curate.signals.sweep import sweep_rows
-    from curate.stages.running import machine
+    from curate.stages import machine
 
     started, cpu = time.perf_counter(), time.process_time()
     held = _held.of(task)
@@ -219,7 +219,7 @@ def sweep_range(task: RangeTask) -> Done:
     rows = np.setdiff1d(np.arange(first, stop), np.fromiter(rows_of.failed, np.int64, len(rows_of.failed)))
     weights = held.weights(task)
     scorers = [one.scorer for one in task.sweepers]
-    with machine(task.setting.settled), Silent().task("visit", len(rows)) as bar:
+    with machine.as_started(task.setting.settled), Silent().task("visit", len(rows)) as bar:
         found = sweep_rows(scorers, held.model, weights, held.rates(weights), rows_of.inputs, rows, rows_of.labels[rows], held.device, bar)
     entries = {}
     for one, columns in zip(task.sweepers, found, strict=True):

@@ -192,6 +192,7 @@ def test_minutes_cut_the_work_to_the_time(tmp_path):
         ({"teachers": ("resnet", "vg")}, UnknownNameError, 'Did you mean "vgg"'),
         ({"iterations": 0}, OptionError, "iterations must be above 0"),
         ({"r_bn": -1.0}, OptionError, "r_bn must be 0 or more"),
+        ({"crop": 1.5}, OptionError, "crop is a share"),
     ],
 )
 def test_what_cannot_be_is_refused(options, error, says):
@@ -202,3 +203,29 @@ def test_what_cannot_be_is_refused(options, error, says):
 def test_images_that_run_away_are_an_error_that_names_a_rate(tmp_path):
     with pytest.raises(InputError, match="lr_img=1e\\+19"):
         distill(SRe2L(lr_img=1e20, r_bn=1e30, **SHORT), tmp_path)
+
+
+def test_what_is_not_told_follows_the_start_and_the_size_of_the_images(tmp_path):
+    data = images(tmp_path)
+
+    def settled(method):
+        made = method.settle(data, 2, None)
+        return made.iterations, made.lr_img, made.crop
+
+    # real images are moved gently; 8 pixels a side are too few to crop
+    gentle = (60, 0.02, 1.0)
+    assert [settled(method) for method in (SRe2L(), SRe2L(start="real"), CVDD())] == [(300, 0.25, 1.0), gentle, gentle]
+    assert settled(CVDD(lr_img=0.1, crop=0.5)) == (60, 0.1, 0.5)
+    larger = replace(data, images=nn.functional.interpolate(data.images, (32, 32)))
+    assert CVDD(iterations=1).settle(larger, 2, None).crop == 0.08
+
+
+def test_labels_by_the_batch_are_an_option_of_the_single_teacher(tmp_path):
+    own, batch = (distill(SRe2L(start="real", batch_labels=value, **SHORT), tmp_path) for value in (False, True))
+
+    assert np.array_equal(own.images, batch.images) and not np.array_equal(own.soft_labels, batch.soft_labels)
+    module = squeeze("resnet", images(tmp_path), Squeeze(2), 0, task())
+    x = images(tmp_path).transform.apply(torch.from_numpy(batch.images)).view(CLASSES, 2, 1, 8, 8).transpose(0, 1).flatten(0, 1)
+    # the teacher saw one of every class after another; the set is class by class
+    expected = torch.softmax(batch_logits(module, x), 1).view(2, CLASSES, CLASSES).transpose(0, 1).flatten(0, 1)
+    np.testing.assert_allclose(batch.soft_labels, expected, atol=1e-4)

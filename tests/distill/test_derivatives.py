@@ -11,12 +11,15 @@ K, B, CLASSES = 2, 5, 3
 EXACT = 1e-12
 
 NETWORKS = pytest.mark.parametrize(
-    ("name", "shape"), [("mlp", (1, 8, 8)), ("convnet", (1, 8, 8)), ("convnet", (1, 28, 28)), ("convnet", (3, 9, 10))], ids=str
+    ("name", "shape"),
+    [("mlp", (1, 8, 8)), ("convnet", (1, 8, 8)), ("convnet", (1, 28, 28)), ("convnet", (3, 9, 10)), ("wide", (1, 8, 8))],
+    ids=str,
 )
 
 
 def network_and_weights(name, shape):
-    network = Network(lambda: build(name, shape, CLASSES, width=4))
+    wide = name == "wide"  # enough for `winograd`
+    network = Network(lambda: build("convnet" if wide else name, shape, CLASSES, width=96 if wide else 4))
     theta = torch.stack([network.initial(seed) for seed in range(K)]).double()
     return network, theta + 0.1 * normal(*theta.shape, seed=9)  # off the start, where scales are 1 and offsets 0
 
@@ -46,6 +49,9 @@ def test_written_derivatives_are_those_of_autograd(name, shape, own):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=EXACT)
     again = network.derivatives.twice(network.derivatives.walk(theta, x, y, scale), direction)
     assert all(torch.equal(one, other) for one, other in zip(again, twice, strict=True))
+    less = network.derivatives.twice(walk, direction, by_theta=False)
+    assert less.theta is None
+    assert all(torch.equal(one, other) for one, other in ((less.value, twice.value), (less.x, twice.x), (less.y, twice.y)))
 
 
 @NETWORKS

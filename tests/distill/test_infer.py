@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from curate.compensated import Compensated
+from curate.distill.decoupled import real_starts
 from curate.distill.images import Images
 from curate.distill.infer import INFER
 from curate.distill.recovery import Recipe, Voter, recover, total_loss
-from curate.distill.teachers import TEACHERS
+from curate.distill.teachers import TEACHERS, Squeeze, squeeze
 from curate.distill.zca import Standard
 from curate.errors import OptionError
 from curate.progress import Silent
@@ -115,3 +116,13 @@ def test_unless_told_there_are_as_many_teachers_as_there_is_room_for(tmp_path):
 
 def test_it_keeps_what_every_distiller_promises():
     check_distiller(INFER(**SHORT))
+
+
+def test_the_real_images_are_of_middling_loss_or_drawn_at_random(tmp_path):
+    middling, random = (distill(tmp_path / start, start=start).compact for start in ("middling", "random"))
+
+    data = images(tmp_path)
+    teachers = [squeeze(name, data, Squeeze(1), 0, Silent().task("x", 1, "y").__enter__()) for name in SHORT["teachers"]]
+    expected = data.transform.invert(real_starts(data, 2, teachers).transpose(0, 1).flatten(0, 1)).round()
+    assert np.array_equal(middling.originals.reshape(-1, 1, 8, 8), expected.numpy()) and middling.originals.shape == random.originals.shape
+    assert not np.array_equal(middling.originals, random.originals)

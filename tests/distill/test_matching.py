@@ -324,6 +324,22 @@ def test_time_that_is_short_takes_fewer_experts_and_iterations_and_says_so(tmp_p
     assert seconds > 0 and memory > 0
 
 
+def test_time_that_the_fewest_experts_do_not_fit_into_takes_shorter_epochs_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(MTT, "_pace", lambda *_: (100.0, 0.001))  # seconds an expert of 45 rows an epoch, and an iteration
+    notes = Notes()
+    data = images(tmp_path, progress=notes)
+    method = MTT(**{**SHORT, "expert_batch": 4, "experts": 5, "span": 1, "steps": 60, "rate": None})
+
+    settled = method.settle(data, IPC, 10.0)  # 40 % of 600 s hold 2.4 of them, so that 3 have 36 of 45 rows
+    least = method.settle(data, IPC, 0.1)
+
+    assert (settled.experts, settled.epoch_rows) == (3, 36)
+    assert "experts 5 -> 3, epoch_rows 45 -> 36" in notes.said[0]
+    assert least.epoch_rows == 20  # five batches
+    assert "Even 3 experts" in notes.said[-1]
+    assert least.rate < settled.rate < method.settle(data, IPC, None).rate  # students go no further than experts now do
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)], ids=str)
 @pytest.mark.parametrize("ipc", [1, 10, 50])
 @pytest.mark.parametrize("cpu", [True, False])

@@ -18,8 +18,12 @@ CPU = torch.device("cpu")
 def png(size=(8, 6), mode="L", seed=0):
     shape = (size[1], size[0]) if mode in ("L", "I;16") else (size[1], size[0], len(mode))
     pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint16 if mode == "I;16" else np.uint8)
+    return encoded(Image.fromarray(pixels))
+
+
+def encoded(image):
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
+    image.save(out, "TIFF" if image.mode == "F" else "PNG")
     return out.getvalue()
 
 
@@ -56,10 +60,14 @@ def test_a_batch_of_everything_has_mean_zero_and_deviation_one():
     assert images.mean().abs() < 1e-5 and (images.std(correction=0) - 1).abs() < 1e-5
 
 
-def test_sixteen_bits_keep_their_shades():
-    (images,) = ready(pictures(png(mode="I;16"), png(mode="I;16", seed=1))).batch(torch.arange(2))
+@pytest.mark.parametrize("brightest", [255, 4095, 65535], ids=["8 bits", "12 bits", "16 bits"])
+def test_sixteen_bits_keep_their_shades_however_many_are_used(brightest):
+    dark, bright = np.full((6, 8), brightest // 4, np.uint16), np.full((6, 8), brightest, np.uint16)
+    bright[0, 0] = 0
 
-    assert len(images.unique()) > 2
+    inputs = ready(pictures(*(encoded(Image.fromarray(pixels)) for pixels in (dark, bright))))
+
+    assert inputs.pixels[0].unique().tolist() == [63] and inputs.pixels[1].unique().tolist() == [0, 255]
 
 
 def test_images_of_unequal_size_are_brought_to_one():
@@ -184,3 +192,19 @@ def test_a_batch_laid_out_for_convolutions_has_the_same_numbers(channels):
 
     assert torch.equal(laid, images) and untouched is ids
     assert laid.stride() == (20 * channels, 1, 5 * channels, channels)
+
+
+def test_fractions_of_one_are_brought_to_eight_bits():
+    pixels = np.array([[0.0, 0.5], [1.0, np.nan]], np.float32)
+
+    (image,) = pictures(encoded(Image.fromarray(pixels))).images(0, 1)
+
+    assert np.asarray(image).tolist() == [[0, 127], [255, 0]]
+
+
+def test_a_part_of_the_rows_has_the_white_of_all():
+    dark, bright = (encoded(Image.fromarray(np.full((2, 2), value, np.uint16))) for value in (1000, 65535))
+
+    (image,) = pictures(dark, bright).select(np.array([0])).images(0, 1)
+
+    assert np.asarray(image).max() == 3

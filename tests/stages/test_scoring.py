@@ -442,6 +442,7 @@ def test_no_rows_are_refused(tmp_path):
         (["el2n:epochs=9"], {"epochs": 4}, OptionError, "el2n"),
         (["aum"], {"epochs": 0}, OptionError, "epochs must be 1 or more"),
         (["aum"], {"model": "mpl"}, UnknownNameError, 'Did you mean "mlp"'),
+        (["aum"], {"epoch": 3}, UnknownNameError, 'No option "epoch". Did you mean "epochs"'),
         (["aum"], {"model": "timm:resnet18"}, MissingExtraError, "curatekit"),
         (["aum"], {"max_failures": 2}, OptionError, "max_failures"),
         (["aum"], {"workers": 0}, OptionError, "workers must be 1 or more"),
@@ -625,3 +626,7 @@ def test_what_a_long_score_cost_is_told_by_the_row(tmp_path):
     about["scores"][0].update(cpu_seconds=40.0, rows=100_000)
 
     assert "lexical: 40 CPU s, 2,500 rows/s" in score_lines(about, None)
+
+
+def test_one_scorer_need_not_be_in_a_list(tmp_path):
+    assert curate.score("sample:digits", "random", out=tmp_path / "s").names == ["random"]
