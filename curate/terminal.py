@@ -295,6 +295,8 @@ def selection_lines(report: dict[str, Any] | Any, where: str) -> str:
         lines += ["", columns(rows, ["class", "kept", "of", "share"])]
         if len(classes) > 20:
             lines.append(f"… and {len(classes) - 20} classes more")
+    if report.get("unlabelled"):
+        lines.append("without a label {:,} of {:,}".format(*report["unlabelled"]))
     if report.get("coverage"):
         lines += ["", *_coverage_lines(report["coverage"])]
     if report.get("notes"):

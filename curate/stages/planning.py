@@ -97,11 +97,13 @@ def _seconds(ready: Prepared, data: Dataset, request: Request) -> float:
     share = sum(k for _, k in asked) / sum(n for n, _ in asked)
     size, d = FEWEST, ready.columns["embedding"].shape[1]
     _time(sampler, ready.pool, WARM, share)
+    always, _ = _time(sampler, ready.pool, WARM, share)  # what does not grow with the rows
     while True:
         size = min(size, len(ready.pool))
         taken, k = _time(sampler, ready.pool, size, share)
-        if taken >= LONG_ENOUGH or size >= min(MOST, len(ready.pool)):
-            return taken * sum(work_of(sampler, *one) for one in ((n, d, k) for n, k in asked)) / work_of(sampler, size, d, k)
+        if taken - always >= LONG_ENOUGH or size >= min(MOST, len(ready.pool)):
+            whole = sum(work_of(sampler, n, d, k) for n, k in asked)
+            return always + max(taken - always, 0.05 * taken) * whole / work_of(sampler, size, d, k)
         size *= 2
 
 

@@ -44,6 +44,9 @@ def report(
         found["score_quantiles"] = {"at": QUANTILES, "kept": _quantiles(score[picked]), "all": _quantiles(score)}
     if data.label is not None and _has_classes(data):
         found["classes"] = _class_counts(data, picked)
+        missing = data.labels < 0
+        if missing.any():
+            found["unlabelled"] = [int(missing[picked].sum()), int(missing.sum())]
     return cast("dict[str, Any]", _plain(found))
 
 

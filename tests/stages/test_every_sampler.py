@@ -133,7 +133,8 @@ def test_rows_without_a_label_are_chosen_as_a_class_of_their_own_or_refused_with
     data = curate.load(table(vectors(), label=pa.array([None if row < 3 else row % 2 for row in range(N)])))
 
     try:
-        assert len(choose(spec, data)) == 6
+        chosen = choose(spec, data)
+        assert len(chosen) == 6 and chosen.report["unlabelled"] == [int((chosen.rows < 3).sum()), 3]
     except ColumnError as error:
         assert "3 of 24 rows have no label" in str(error) and 'not is_null(LABEL)"' in str(error)
     assert choose(spec, data, where="not is_null(label)").rows.min() >= 3
