@@ -38,6 +38,10 @@ class INFER(AbstractDecoupled):
     hard labels and no teacher. The official code clips a temporary and writes JPEG; ours keeps compensators as a byte a pixel, times a
     scale each, and holds the sums within the pixels' range. Unless told, a CPU makes 40 iterations at 0.05. Cost: the teachers'
     training, then M x k x iterations batches of one image a class.
+
+    Measured on 4,000 rows of Fashion-MNIST at 14 x 14, ten a class, on two unseen architectures: at equal bytes 17 points above SRe2L and
+    2.7 above random rows, but 3.9 below SRe2L++, whose soft labels are worth more than they take. The rows that it starts from do the
+    work: alone, in three quarters of the bytes, they reached as much.
     """
 
     name: ClassVar[str] = "infer"
