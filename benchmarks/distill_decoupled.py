@@ -2,12 +2,22 @@
 
     python benchmarks/distill_decoupled.py --data DIR_WITH_IDX_FILES --dir DIR --out benchmarks/results/distill_decoupled.txt
 
-10 images a class; three small teachers with batch norm, trained once a seed for all methods; 60 iterations, 300 from noise. Sets are
-tested on two architectures that no teacher has, an MLP and a residual network, in equal steps and by one recipe for all: AdamW and a
-cosine, as the official students; rates and steps, and the presets of the methods, were settled on train rows that nothing else sees. A
-single teacher is SRe2L++, which is CV-DD with a committee of one. INFER is held against what as many bytes hold: SRe2L and SRe2L++ with
+10 images a class; three small teachers with batch norm, trained once a seed for all methods; 60 iterations, 300 from noise, 40 for INFER.
+Sets are tested on two architectures that no teacher has, an MLP and a residual network, in equal steps and by one recipe for all: AdamW
+and a cosine, as the official students; rates and steps, and the presets of the methods, were settled on train rows that nothing else sees.
+A single teacher is SRe2L++, which is CV-DD with a committee of one. INFER is held against what as many bytes hold: SRe2L and SRe2L++ with
 their labels, in the fewest bytes that they could take (one a pixel and two a class, where ours are exported as four and four), and random
-real rows.
+real rows. DIR keeps what is made: run again, it goes on.
+
+What came out (26 November 2026). INFER equals the baseline that its paper has, SRe2L, at equal bytes, by a wide margin, and random rows.
+That a committee at least equals a single teacher holds against the mean of its members over two seeds (+0.9 and -0.5), within the noise;
+against the best member, known only afterwards and another one with each seed, it does not. A criterion that can be tested at this size is
+therefore: not below the mean of the members by more than two standard errors, over seeds. Why the earlier figures were worse than random
+rows: real images were moved at rate 0.25 for 100 iterations, which unmade them; labels came at temperature 1; the priors were measured on
+one group and one network, which put the worst teacher first. What recovery adds to the middling rows that it begins at, labelled by the
+committee, is nothing that could be seen here; the labels and the rows do the work. The published random rows leave INFER below random ones
+at equal bytes. Two lines of test rows were seen before the last change of presets, and it moved neither: cv_dd 73.6 with one-group priors,
+INFER 68.5 with 60 iterations at 0.25. The vision transformer of before was hardly trained (72 % on all rows in 400 steps).
 """
 
 import argparse
@@ -132,7 +142,7 @@ def main() -> None:
         lines.append(one)
         print(one, flush=True)
         arguments.out.write_text("\n".join(lines) + "\n")
-    lines.append(f"\n  all of this: {time.process_time() - started:.0f} CPU s")
+    lines.append(f"\n  this run: {time.process_time() - started:.0f} CPU s; what DIR kept of earlier ones cost nothing again")
     arguments.out.write_text("\n".join(lines) + "\n")
 
 
@@ -166,7 +176,7 @@ def voting(bench: Bench, seed: int) -> Iterator[str]:
 def equal_bytes(bench: Bench) -> Iterator[str]:
     """INFER, and what else as many bytes hold; then as many images."""
     data, value = bench.data, bench.data.images[0].numel()
-    made = bench.made("infer", INFER(teachers=COMMITTEE, **OPTIONS), 0)
+    made = bench.made("infer", INFER(teachers=COMMITTEE, teacher_epochs=OPTIONS["teacher_epochs"]), 0)
     draw(made, bench.out, "infer")
     size = stored(made)["bytes"]
     compact = made.compact
@@ -193,7 +203,7 @@ def explained(bench: Bench) -> Iterator[str]:
     """Where it comes from: the rows that INFER starts at, and the labels that CV-DD gives."""
     data, value = bench.data, bench.data.images[0].numel()
     bench.teachers(0)
-    random = bench.made("infer random", INFER(teachers=COMMITTEE, start="random", **OPTIONS), 0)
+    random = bench.made("infer random", INFER(teachers=COMMITTEE, start="random", teacher_epochs=OPTIONS["teacher_epochs"]), 0)
     yield bench.line("infer:start=random, as published", stored(random)["bytes"], bench.known(random))[0]
     compact = random.compact
     count = compact.originals.shape[1]

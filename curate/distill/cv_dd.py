@@ -47,6 +47,10 @@ class CVDD(AbstractLabelled):
     is for a GPU. Ours are small members of four families. Unless told, a CPU makes 60 iterations at rate 0.02, as more takes away more
     than it gives at this size, and images below 32 pixels are not cropped (benchmarks/results/distill_decoupled.txt). Cost: as SRe2L with
     two voters, and the priors: up to four groups and three small networks a teacher.
+
+    Measured on 4,000 rows of Fashion-MNIST at 14 x 14 with three teachers, ten images a class: on two architectures that no teacher has,
+    0.9 points above the mean of its members alone with one seed, 0.5 below with another, and below the best of them with either. The
+    committee spares one the choice of a teacher, which differs from seed to seed; more than that it did not show at this size.
     """
 
     name: ClassVar[str] = "cv_dd"

@@ -36,8 +36,12 @@ class INFER(AbstractDecoupled):
     `start=random` does; ours are of middling loss in the teachers, as those of SRe2L++ and CV-DD, which serves far better (see
     benchmarks/results/distill_decoupled.txt). The paper trains students on mixed images with the mean of the teachers' logits; ours see
     hard labels and no teacher. The official code clips a temporary and writes JPEG; ours keeps compensators as a byte a pixel, times a
-    scale each, and holds the sums within the pixels' range. Unless told, a CPU makes 60 iterations. Cost: the teachers'
+    scale each, and holds the sums within the pixels' range. Unless told, a CPU makes 40 iterations at 0.05. Cost: the teachers'
     training, then M x k x iterations batches of one image a class.
+
+    Measured on 4,000 rows of Fashion-MNIST at 14 x 14, ten a class, on two unseen architectures: at equal bytes 17 points above SRe2L and
+    2.7 above random rows, but 3.9 below SRe2L++, whose soft labels are worth more than they take. The rows that it starts from do the
+    work: alone, in three quarters of the bytes, they reached as much.
     """
 
     name: ClassVar[str] = "infer"
@@ -67,7 +71,7 @@ class INFER(AbstractDecoupled):
         return len(self._names())
 
     def _on_cpu(self) -> tuple[int, float]:
-        return 60, 0.25
+        return 40, 0.05
 
     def settle(self, data: RealImages, ipc: int, minutes: float | None) -> Self:
         fitting = TEACHERS[: max(1, (ipc - 1) * data.classes)] if self.teachers is None else self.teachers
