@@ -76,7 +76,7 @@ def test_what_cannot_fit_is_refused_before_the_work():
     assert needed > 8 * 1_000_000 * 100_000
 
     with pytest.raises(
-        DoesNotFitError, match=r"would need about .* GB .* use density \(0.2 GB\) or kmeans \(0.3 GB\) or k_center:parts=16"
+        DoesNotFitError, match=r"would need about .* GB .* use density \(0.1 GB\) or kmeans \(0.3 GB\) or k_center:parts=16"
     ):
         require_memory("dpp", needed, 1_000_000, 128, 100_000, there=10**11)
     with pytest.raises(DoesNotFitError, match=r"ask for fewer rows, or use kmeans \(0.1 GB\) or k_center"):
