@@ -58,7 +58,7 @@ def plan(
     about = describe(ready, data, request)
     require_disk(data, ready.k, Path(out), rows_only=rows_only)
     if "embedding" not in ready.columns:
-        about["report"] = choose(data, columns, request, Silent()).report
+        about["report"] = choose(ready, data, columns, request).report
     return about
 
 

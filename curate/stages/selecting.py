@@ -90,7 +90,8 @@ def select(
     data = load(data)
     vectors = Embeddings.of(embeddings, data)
     request = Request(sampler, by, keep, budget, where, within, per_class, nan, seed, vectors, narrow, narrow_with)
-    chosen = replace(choose(data, candidates_of(data, scores), request, progress), command=command)
+    columns = candidates_of(data, scores)
+    chosen = replace(choose(prepare(data, columns, request, progress), data, columns, request), command=command)
     if out is None:
         return chosen
     folder = Path(out)
@@ -160,8 +161,7 @@ def prepare(data: Dataset, columns: Candidates, request: Request, progress: Prog
     return replace(ready, needed=_fits(ready, data, request))
 
 
-def choose(data: Dataset, columns: Candidates, request: Request, progress: Progress) -> Selection:
-    ready = prepare(data, columns, request, progress)
+def choose(ready: Prepared, data: Dataset, columns: Candidates, request: Request) -> Selection:
     sampler, rows, take = ready.sampler, ready.pool.rows, ready.take
     rng = KeyedRandom(request.seed, ready.plugin.method if ready.plugin else "filter")
     if sampler is None:
